@@ -1,0 +1,34 @@
+"""One Prefect flow on any task runner: chosen by configuration, waited for once, one combined failure.
+
+    choosing   RunnerSpec, AnyTaskRunner, pick, use_runner        which runner a flow runs on
+    waiting    settle, gather, as_settled, asettle, agather       until all task runs have ended
+    policy     FailurePolicy                                      when failures are too many
+    telling    Report, Outcome, Status, TaskRunsFailed            what became of them
+    errors     AnyRunnerError and its tree                         what can go wrong (see `_errors`)
+
+Importing this package imports neither Dask nor Ray.
+"""
+
+from __future__ import annotations
+
+from prefect_anyrunner._errors import AnyRunnerError as AnyRunnerError
+from prefect_anyrunner._errors import BackendUnavailable as BackendUnavailable
+from prefect_anyrunner._errors import CannotTravel as CannotTravel
+from prefect_anyrunner._errors import EngineUnreachable as EngineUnreachable
+from prefect_anyrunner._errors import SpecError as SpecError
+from prefect_anyrunner._errors import TaskRunsFailed as TaskRunsFailed
+from prefect_anyrunner._outcome import Outcome as Outcome
+from prefect_anyrunner._outcome import Status as Status
+from prefect_anyrunner._policy import FailurePolicy as FailurePolicy
+from prefect_anyrunner._report import Report as Report
+from prefect_anyrunner._runner import AnyTaskRunner as AnyTaskRunner
+from prefect_anyrunner._runner import pick as pick
+from prefect_anyrunner._runner import use_runner as use_runner
+from prefect_anyrunner._settle import agather as agather
+from prefect_anyrunner._settle import as_settled as as_settled
+from prefect_anyrunner._settle import asettle as asettle
+from prefect_anyrunner._settle import gather as gather
+from prefect_anyrunner._settle import settle as settle
+from prefect_anyrunner._spec import RunnerSpec as RunnerSpec
+
+__version__ = "0.1.0"

@@ -1,0 +1,153 @@
+"""What became of one task run: `Status` and `Outcome`; frozen, picklable, no behaviour."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from prefect.client.schemas.objects import State
+
+
+class Status(StrEnum):
+    """How a task run ended, in one word that means the same on every runner."""
+
+    COMPLETED = "completed"
+    """The body returned."""
+    FAILED = "failed"
+    """The body raised an `Exception` (retries used up), timed out, or returned a failed state."""
+    CRASHED = "crashed"
+    """The body raised another `BaseException`, or its worker was lost."""
+    CANCELLED = "cancelled"
+    """Cancelled by a policy or by hand, or never started because the flow run ended."""
+    BLOCKED = "blocked"
+    """Never ran, because an upstream run did not complete."""
+    UNFINISHED = "unfinished"
+    """Our own timeout ran out before it ended."""
+
+
+class LazyValue:
+    """A value that is made when somebody asks for it, once.
+
+    `make` is called without arguments by the first `get()`; its result is kept and `make` is dropped. If `make` raises,
+    the error goes to whoever asked, and the next `get()` tries again.
+    """
+
+    __slots__ = ("__weakref__", "_lock", "_make", "_value")
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        """Keep `make` for the first `get()`."""
+        self._make: Callable[[], Any] | None = make
+        self._lock = threading.Lock()
+        self._value: Any = None
+
+    def get(self) -> Any:
+        """Return the value, making it on the first call."""
+        if self._make is not None:
+            with self._lock:
+                if self._make is not None:
+                    self._value = self._make()
+                    self._make = None
+        return self._value
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Outcome:
+    """What became of one task run.
+
+    `index` is its place in submission order, `path` its place in a nested argument: `("load", 3)` in `{"load": [...]}`.
+    `error` is what stands in a `TaskRunsFailed`: when FAILED the exception that the body raised, else one of Prefect's
+    (`CrashedRun`, `CancelledRun`, `UpstreamTaskError`, `UnfinishedRun`); None when COMPLETED. `upstream` names the runs
+    to blame when BLOCKED.
+
+    Two outcomes are equal when they tell the same: place, run, status, value, type and args of the error (rule O2).
+    Times, worker and runner are left out. Pickled, an outcome carries its value (made first, if it was lazy) and its
+    error (a stand-in if it cannot travel); its `state` goes without data, which would be the same things again.
+    """
+
+    index: int = 0
+    path: tuple[int | str, ...] = ()
+    task_name: str
+    task_run_id: UUID | None = None
+    task_run_name: str | None = None
+    status: Status
+    state: State[Any] | None = field(default=None, repr=False)
+    error: BaseException | None = None
+    upstream: tuple[UUID, ...] = ()
+    attempts: int = 1
+    started: datetime | None = None
+    ended: datetime | None = None
+    worker: str | None = None
+    runner: str | None = None
+    _value: Any = field(default=None, repr=False)
+
+    @property
+    def value(self) -> Any:
+        """What the body returned; None unless COMPLETED. Raises `CannotTravel` if the value cannot be rebuilt here."""
+        held = self._value
+        return held.get() if isinstance(held, LazyValue) else held
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Outcome):
+            return NotImplemented
+        return self is other or (
+            self._facts() == other._facts()
+            and _same_error(self.error, other.error)
+            and (self._value is other._value or _same(self.value, other.value))
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.task_run_id, self.index, self.path, self.status))
+
+    def _facts(self) -> tuple[object, ...]:
+        return (
+            self.task_run_id,
+            self.index,
+            self.path,
+            self.task_name,
+            self.task_run_name,
+            self.status,
+            self.upstream,
+            self.attempts,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = dict(self.__dict__, _value=self.value)
+        if self.state is not None:
+            kept["state"] = copy.copy(self.state)  # Prefect's model_copy would drop the timestamp
+            kept["state"].data = None
+        if self.error is not None:
+            from prefect_anyrunner._transport import pack_error  # here: an outcome is made far more often than pickled
+
+            kept["error"] = _Packed(pack_error(self.error))
+        return kept
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        error = kept["error"]
+        if isinstance(error, _Packed):
+            from prefect_anyrunner._transport import unpack_error
+
+            kept["error"] = unpack_error(error.data)
+        self.__dict__.update(kept)
+
+
+class _Packed(NamedTuple):
+    data: bytes
+
+
+def _same_error(one: BaseException | None, other: BaseException | None) -> bool:
+    return one is other or (type(one) is type(other) and _same(getattr(one, "args", ()), getattr(other, "args", ())))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    try:
+        return bool(one == other)
+    except Exception:  # an array has no truth, a stranger's __eq__ may do anything: not known to be equal
+        return False

@@ -1,0 +1,55 @@
+"""How far a wait has come, told to a function or drawn as a bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+Progress = Callable[[int, int, int | None], object]
+"""Called with (done, failed, total); `total` is None when it is not known."""
+
+ProgressArgument = Progress | bool | None
+
+_watching: ContextVar[Progress | None] = ContextVar("prefect_anyrunner_watching", default=None)
+
+
+@contextmanager
+def watching(follow: Progress) -> Iterator[None]:
+    """Follow every wait inside the `with` block that asks for no progress of its own, in this context and its tasks."""
+    token = _watching.set(follow)
+    try:
+        yield
+    finally:
+        _watching.reset(token)
+
+
+@contextmanager
+def following(progress: ProgressArgument, total: int | None) -> Iterator[Progress]:
+    """Yield what to call as runs end, for the `progress` argument of `settle`."""
+    if callable(progress):
+        yield progress
+    elif progress is True and sys.stderr.isatty():
+        with _bar(total) as draw:
+            yield draw
+    elif progress is None or isinstance(progress, bool):
+        yield (_watching.get() if progress is None else None) or _nothing
+    else:
+        raise TypeError(f"progress must be a function of (done, failed, total), True or None, not {progress!r}")
+
+
+def _nothing(done: int, failed: int, total: int | None) -> None:
+    pass
+
+
+@contextmanager
+def _bar(total: int | None) -> Iterator[Progress]:
+    # Here, for most waits draw nothing and rich takes its time to import.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]} failed"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        line = bar.add_task("", total=total, failed=0)
+        yield lambda done, failed, total: bar.update(line, completed=done, failed=failed, total=total)

@@ -1,0 +1,363 @@
+"""What runs on a worker: one entry point for every backend that has other processes.
+
+    parcel -> claim -> context (kept warm) -> Prefect's own engine -> packed outcome
+
+A parcel holds digests instead of what does not change from task to task (the run's context, the task object, a large
+argument): the backend's `WorkerSide` brings those bytes once per worker. Whatever the body does, `run_parcel` returns
+bytes: nothing of a task reaches the engine that carries it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import copy
+import ctypes
+import os
+import pickle
+import socket
+import threading
+from collections import OrderedDict
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import SyncClientContext, hydrated_context
+from prefect.exceptions import CrashedRun
+from prefect.states import Crashed, Failed, get_state_exception
+from prefect.task_engine import run_task_async, run_task_sync
+from prefect.tasks import Task
+
+from ._errors import CannotTravel
+from ._events import leave_end_to_driver
+from ._prefect import ResultRecord, ResultRecordMetadata
+from ._transport import dumps, loads, pack_error
+
+
+class Parcel(NamedTuple):
+    """One submitted run on its way to a worker; everything in it is bytes or text, so any pickle can carry it."""
+
+    claim: str
+    context: str
+    task: str
+    task_run: bytes
+    arguments: bytes
+    shared: dict[str, str]
+    extras: bytes
+
+
+class Packed(NamedTuple):
+    """What a worker says of one parcel.
+
+    `refused` tells why the body was not run here (`Claims`), and is all there is then. `value` is None when it is kept
+    on the worker (`value_size` bytes) until somebody asks.
+    """
+
+    worker: str
+    refused: str | None = None
+    state: State[Any] | None = None
+    name: str = ""
+    attempts: int = 0
+    started: datetime | None = None
+    ended: datetime | None = None
+    total_run_time: timedelta = timedelta()
+    metadata: ResultRecordMetadata | None = None
+    value: bytes | None = None
+    value_size: int = 0
+    error: bytes | None = None
+
+
+class WorkerSide(Protocol):
+    """What `run_parcel` asks of the backend that carries it."""
+
+    backend: str
+
+    def name(self) -> str:
+        """Return the worker's name as a person would look for it."""
+        ...
+
+    def fetch(self, digest: str) -> bytes:
+        """Return the bytes that the driver put away under `digest`."""
+        ...
+
+    def claim(self, key: str) -> str | None:
+        """Claim the right to run the body: None if it is ours, else why not (rules C2, C3, K1)."""
+        ...
+
+
+class Interrupted(BaseException):
+    """Raised in a thread that runs a body, to ask it to stop (rule K1)."""
+
+
+_MAX_CONTEXTS = 4
+_MAX_BYTES_KEPT = 512 * 2**20
+
+_here: contextvars.ContextVar[WorkerSide | None] = contextvars.ContextVar("anyrunner_worker", default=None)
+_threads: dict[str, int] = {}  # claim -> ident of the thread that runs its body
+_threads_lock = threading.Lock()
+
+
+def current_worker() -> WorkerSide | None:
+    """Return the worker side whose body the calling code is part of, or None outside of one."""
+    return _here.get()
+
+
+class _Kept:
+    """Bytes that were fetched once for this process; the oldest go first when there are too many."""
+
+    def __init__(self) -> None:
+        self._bytes: OrderedDict[str, bytes] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def get(self, side: WorkerSide, digest: str) -> bytes:
+        with self._lock:
+            if (data := self._bytes.get(digest)) is not None:
+                self._bytes.move_to_end(digest)
+                return data
+        data = side.fetch(digest)
+        with self._lock:
+            if digest not in self._bytes:
+                self._bytes[digest] = data
+                self._size += len(data)
+            while self._size > _MAX_BYTES_KEPT and len(self._bytes) > 1:
+                self._size -= len(self._bytes.popitem(last=False)[1])
+        return data
+
+
+_kept = _Kept()
+_tasks: OrderedDict[str, Task[Any, Any]] = OrderedDict()
+
+
+class _Warm:
+    """A run's context, entered once in this thread: settings, flow run, one API client, one event loop if needed.
+
+    A `contextvars.Context` keeps what was entered; each body runs in a copy of it, so no body sees another's changes.
+    """
+
+    def __init__(self, serialized: dict[str, Any], side: WorkerSide) -> None:
+        self.context = contextvars.copy_context()  # the engine's own variables (Dask's current worker) stay in it
+        self._stack = ExitStack()
+        self._runner: asyncio.Runner | None = None
+        _entered.add(self)
+        self.context.run(self._enter, serialized, side)
+
+    def _enter(self, serialized: dict[str, Any], side: WorkerSide) -> None:
+        _here.set(side)
+        with hydrated_context({"settings_context": serialized["settings_context"]}):  # the client is made from them
+            client = get_client(sync_client=True)
+        self._stack.enter_context(hydrated_context(serialized, client=client))
+        self._stack.enter_context(SyncClientContext())
+
+    def run_async(self, coroutine: Any) -> Any:
+        """Run a coroutine in this thread's loop, which is kept; what it leaves behind is cancelled."""
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        try:
+            return self._runner.run(coroutine, context=contextvars.copy_context())
+        finally:
+            loop = self._runner.get_loop()
+            if left := asyncio.all_tasks(loop):
+                for each in left:
+                    each.cancel()
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+
+    def close(self) -> None:
+        _entered.discard(self)
+        if self._runner is not None:
+            self._runner.close()
+        self.context.run(self._stack.close)
+
+
+_warm = threading.local()
+_entered: set[_Warm] = set()  # kept until closed: a context that is dropped would be left in whatever context drops it
+
+
+@atexit.register
+def _leave_all() -> None:
+    for warm in list(_entered):
+        warm.close()
+
+
+def _warm_context(side: WorkerSide, digest: str) -> _Warm:
+    contexts: OrderedDict[str, _Warm] | None = getattr(_warm, "contexts", None)
+    if contexts is None:
+        contexts = _warm.contexts = OrderedDict()
+    if (warm := contexts.get(digest)) is None:
+        warm = contexts[digest] = _Warm(loads(_kept.get(side, digest)), side)
+        while len(contexts) > _MAX_CONTEXTS:
+            contexts.popitem(last=False)[1].close()
+    contexts.move_to_end(digest)
+    return warm
+
+
+def warm_up(side: WorkerSide, digest: str) -> None:
+    """Enter a run's context in this thread before its first task comes."""
+    _warm_context(side, digest)
+
+
+def interrupt(claim: str) -> bool:
+    """Ask the body that runs under `claim` in this process to stop; False if none does.
+
+    The request is seen at the next bytecode: a blocking C call ends first.
+    """
+    with _threads_lock:
+        ident = _threads.get(claim)
+        if ident is None:
+            return False
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Interrupted))
+        return True
+
+
+def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
+    """Run one parcel's task here and return what became of it; never raises for what the body does."""
+    if (refused := side.claim(parcel.claim)) is not None:
+        return Packed(worker=side.name(), refused=refused)
+    task_run: TaskRun = pickle.loads(parcel.task_run)
+    try:
+        warm = _warm_context(side, parcel.context)
+        return warm.context.copy().run(_run, warm, side, parcel, task_run)
+    except BaseException as exc:
+        return _pack_crash(side, task_run, exc)
+
+
+def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Packed:
+    try:
+        task = _task(side, parcel.task)
+        arguments: dict[str, Any] = loads(parcel.arguments)
+        for name, digest in parcel.shared.items():
+            arguments[name] = loads(_kept.get(side, digest))
+        extras: dict[str, Any] = loads(parcel.extras) if parcel.extras else {}
+    except CannotTravel as exc:
+        return _pack_failure(side, task_run, exc)
+    raised: BaseException | None = None
+    with hydrated_context(extras, client=SyncClientContext.get().client) if extras else ExitStack():  # type: ignore[union-attr]
+        with _threads_lock:
+            _threads[parcel.claim] = threading.get_ident()
+        leave_end_to_driver(task_run.id)
+        try:
+            run_engine(task, task_run, arguments, run_async=warm.run_async)
+        except BaseException as exc:
+            raised = exc
+        finally:
+            with _threads_lock:
+                _threads.pop(parcel.claim, None)
+    return pack(side, task, task_run, raised)
+
+
+def run_engine(
+    task: Task[Any, Any],
+    task_run: TaskRun,
+    parameters: dict[str, Any],
+    *,
+    wait_for: Any = None,
+    run_async: Any = asyncio.run,
+    context: dict[str, Any] | None = None,
+) -> None:
+    """Run Prefect's engine for one task run; its state is then on `task_run`. Raises what the engine lets through."""
+    kwargs: dict[str, Any] = {
+        "task": task,
+        "task_run": task_run,
+        "task_run_id": task_run.id,
+        "parameters": parameters,
+        "wait_for": wait_for,
+        "return_type": "state",
+        "context": context,
+    }
+    if task.isasync:
+        run_async(run_task_async(**kwargs))
+    else:
+        run_task_sync(**kwargs)
+
+
+def _task(side: WorkerSide, digest: str) -> Task[Any, Any]:
+    task = _tasks.get(digest)
+    if task is None:
+        task = _tasks[digest] = loads(_kept.get(side, digest))
+        while len(_tasks) > 256:
+            _tasks.popitem(last=False)
+    return task
+
+
+def pack(side: WorkerSide, task: Task[Any, Any], task_run: TaskRun, raised: BaseException | None) -> Packed:
+    """Pack what became of a run; a result that cannot travel makes it a failed one (rule V1)."""
+    state = task_run.state
+    assert state is not None
+    if raised is not None and not state.is_crashed():
+        return _pack_crash(side, task_run, raised)
+    metadata: ResultRecordMetadata | None = None
+    if isinstance(state.data, ResultRecord) and state.data.metadata.storage_key is not None:
+        metadata = state.data.metadata
+    if state.is_completed():
+        try:
+            value = dumps(state.result(_sync=True), what=f"the result of task {task.name!r}")  # type: ignore[call-overload]
+        except CannotTravel as exc:
+            return _pack_failure(side, task_run, exc)
+        return _packed(side, task_run, state, metadata=metadata, value=value, value_size=len(value))
+    error = pack_error(raised) if raised is not None else _failure(state)
+    return _packed(side, task_run, state, metadata=metadata, error=error)
+
+
+def _failure(state: State[Any]) -> bytes | None:
+    if not (state.is_failed() or state.is_crashed() or state.is_cancelled()):
+        return None
+    return pack_error(error_of(state))
+
+
+def _pack_failure(side: WorkerSide, task_run: TaskRun, error: Exception) -> Packed:
+    state: State[Any] = Failed(message=str(error))
+    return _packed(side, task_run, state, error=pack_error(error))
+
+
+def _pack_crash(side: WorkerSide, task_run: TaskRun, error: BaseException) -> Packed:
+    state: State[Any] = Crashed(message=f"The task run ended by {type(error).__name__}: {_text(error)}")
+    return _packed(side, task_run, state, error=pack_error(error))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # a user's __str__ may raise; the type is still worth telling
+        return "(its text cannot be had)"
+
+
+def _packed(side: WorkerSide, task_run: TaskRun, state: State[Any], **more: Any) -> Packed:
+    return Packed(
+        worker=side.name(),
+        state=without_data(state),
+        name=task_run.name,
+        attempts=max(task_run.run_count, 1),
+        started=task_run.start_time,
+        ended=task_run.end_time,
+        total_run_time=task_run.total_run_time,
+        **more,
+    )
+
+
+def error_of(state: State[Any]) -> BaseException:
+    """Return the exception that a failed, crashed or cancelled state stands for, also one that a body made itself."""
+    held = state.data.result if isinstance(state.data, ResultRecord) else state.data
+    error: BaseException = get_state_exception(without_data(state, held), _sync=True)  # type: ignore[call-arg,assignment]
+    return error
+
+
+def without_data(state: State[Any], data: Any = None) -> State[Any]:
+    """Return a copy of `state` with other data; Prefect's own `model_copy` would give it a new id and no timestamp."""
+    bare = copy.copy(state)
+    bare.data = data
+    return bare
+
+
+def process_name() -> str:
+    """Return this process as `host:pid`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def crashed_error(text: str, cause: BaseException | None = None) -> CrashedRun:
+    """Return the `CrashedRun` that stands in a group for a crashed run, with what caused it."""
+    error = CrashedRun(text)
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,169 @@
+"""Submitting to other processes: what does not change is put away once, the rest travels as a small parcel per run."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import threading
+from typing import Any
+
+from prefect.client.schemas.objects import TaskRunResult
+from prefect.context import (
+    AssetContext,
+    FlowRunContext,
+    SettingsContext,
+    TagsContext,
+    TaskRunContext,
+    serialize_context,
+)
+from prefect.futures import resolve_futures_to_states
+from prefect.settings import PREFECT_API_URL
+from prefect.tasks import MaterializingTask
+
+from .._errors import CannotTravel
+from .._transport import dumps
+from .._worker import Parcel
+from ._tracked import Run, TrackedRunner
+
+LARGE = 2**20
+"""Bytes from which an argument is put away by itself, to reach each worker once however many tasks share it."""
+
+
+class RemoteRunner(TrackedRunner):
+    """A tracked runner whose workers are other processes."""
+
+    def _put_away(self, digest: str, data: bytes) -> None:
+        """Keep `data` where every worker of this run can fetch it by `digest`."""
+        raise NotImplementedError
+
+    def _reset_tracking(self) -> None:
+        super()._reset_tracking()
+        self._digests: set[str] = set()
+        self._digests_lock = threading.Lock()
+        self._contexts: dict[tuple[int, int], tuple[str, Any, Any]] = {}
+
+    def _keep(self, data: bytes) -> str:
+        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+        with self._digests_lock:
+            if digest not in self._digests:
+                self._put_away(digest, data)
+                self._digests.add(digest)
+        return digest
+
+    def _prepare(self, run: Run) -> bool:
+        try:
+            run.parcel = run.context.run(self._pack, run)
+        except CannotTravel as exc:
+            self.end_failed(run, exc)
+            return False
+        return True
+
+    def _pack(self, run: Run) -> Parcel:
+        bulk = self._bulk.kept if getattr(self._bulk, "runs", None) is not None else {}
+        parameters: Any = resolve_futures_to_states(run.parameters) if run.upstreams else run.parameters
+        shared: dict[str, str] = {}
+        small: dict[str, Any] = {}
+        for name, value in parameters.items():
+            if _weight(value) < LARGE:
+                small[name] = value
+                continue
+            if (
+                id(value) not in bulk
+            ):  # within one map the same object is the same bytes; between two it may have changed
+                what = f"argument {name!r} of task {run.task.name!r}"
+                bulk[id(value)] = (self._keep(dumps(value, what=what)), value)
+            shared[name] = bulk[id(value)][0]
+        if id(run.task) not in bulk:  # a task may be edited between two submits, so it is looked at each time
+            bulk[id(run.task)] = (self._keep(dumps(run.task, what=f"task {run.task.name!r}")), run.task)
+        return Parcel(
+            claim=run.claim,
+            context=self._context(),
+            task=bulk[id(run.task)][0],
+            task_run=pickle.dumps(run.task_run),
+            arguments=self._arguments(run, small),
+            shared=shared,
+            extras=self._extras(run),
+        )
+
+    def _arguments(self, run: Run, arguments: dict[str, Any]) -> bytes:
+        try:
+            return dumps(arguments, what=f"the arguments of task {run.task.name!r}")
+        except CannotTravel:
+            for name, value in arguments.items():  # once more, one by one, to name the guilty
+                dumps(value, what=f"argument {name!r} of task {run.task.name!r}")
+            raise
+
+    def _context(self) -> str:
+        """Return the digest of what stays the same while neither the flow run nor the settings change."""
+        flow, settings = FlowRunContext.get(), SettingsContext.get()
+        known = self._contexts.get((id(flow), id(settings)))
+        if known is None:
+            known = self._keep(_dump_context(flow, settings)), flow, settings  # kept alive, so that ids stay theirs
+            self._contexts[id(flow), id(settings)] = known
+        return known[0]
+
+    def _extras(self, run: Run) -> bytes:
+        """Return what may differ between two submits: tags, parent task run, assets (rule X1)."""
+        extras: dict[str, Any] = {}
+        tags = TagsContext.get()
+        if tags is not None and tags.current_tags:
+            extras["tags_context"] = {"current_tags": set(tags.current_tags)}
+        if (parent := TaskRunContext.get()) is not None:
+            extras["task_run_context"] = _without_unpicklable(parent.serialize(), "parameters")
+        if (assets := _assets(run)) is not None:
+            extras["asset_context"] = assets
+        return dumps(extras, what=f"the context of task {run.task.name!r}") if extras else b""
+
+
+def _assets(run: Run) -> dict[str, Any] | None:
+    flow = FlowRunContext.get()
+    task = run.task
+    tracked = flow.task_run_assets if flow is not None else {}
+    inputs = run.task_run.task_inputs
+    linked = any(
+        isinstance(each, TaskRunResult) and each.id in tracked
+        for name, some in inputs.items()
+        if name != "__parents__"
+        for each in some
+    )
+    if not (linked or task.asset_deps or isinstance(task, MaterializingTask)):
+        return None
+    return AssetContext.from_task_and_inputs(
+        task=task,
+        task_run_id=run.task_run.id,
+        task_inputs=inputs,  # type: ignore[arg-type]
+        copy_to_child_ctx=True,
+    ).serialize()
+
+
+def _dump_context(flow: FlowRunContext | None, settings: SettingsContext | None) -> bytes:
+    serialized = serialize_context()
+    # What changes per submit travels with each parcel.
+    serialized.update(task_run_context={}, tags_context={}, asset_context={})
+    if flow is not None:
+        serialized["flow_run_context"] = _without_unpicklable(serialized["flow_run_context"], "parameters")
+        if settings is not None and settings.settings.api.url is None:
+            # Prefect started a server for this process alone: workers must talk to that one, not each start its own.
+            there = settings.settings.copy_with_update(updates={PREFECT_API_URL: str(flow.client.api_url)})
+            serialized["settings_context"] = SettingsContext(profile=settings.profile, settings=there).serialize()
+    return dumps(serialized, what="the context of the flow run")
+
+
+def _without_unpicklable(serialized: dict[str, Any], field: str) -> dict[str, Any]:
+    """Return `serialized` with what cannot travel left out of the mapping `field`: no task asked for it by name."""
+    kept = {}
+    for name, value in (serialized.get(field) or {}).items():
+        try:
+            dumps(value, what=name)
+        except CannotTravel:
+            continue
+        kept[name] = value
+    return {**serialized, field: kept}
+
+
+def _weight(value: Any) -> int:
+    """Return about how many bytes `value` holds, as far as that can be had for nothing; 0 if not."""
+    if isinstance(value, bytes | bytearray | str):
+        return len(value)
+    size = getattr(value, "nbytes", 0)
+    return size if isinstance(size, int) else 0

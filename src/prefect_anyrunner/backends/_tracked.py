@@ -1,0 +1,576 @@
+"""The driver's side of every backend: each submitted run is followed until it has ended, here and in the Prefect API.
+
+    submit -> wait for upstreams (no worker is held) -> dispatch -> arrived | lost | cancelled -> outcome
+
+`TrackedRunner` is mixed into the stock task runners. A backend says how a run is started and how it is stopped; what
+its end means, and that it has exactly one, is decided here.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import queue
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from prefect.client.schemas.objects import RunInput, State, TaskRun
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import CancelledRun, CrashedRun
+from prefect.futures import PrefectFuture, PrefectFutureList
+from prefect.states import Cancelled, Crashed, Failed
+from prefect.tasks import Task
+from prefect.utilities.engine import emit_task_run_state_change_event
+
+from .._events import drive_here
+from .._future import AnyFuture, Look
+from .._outcome import LazyValue, Outcome, Status
+from .._prefect import ResultRecord, ResultRecordMetadata, create_task_run
+from .._transport import loads, unpack_error
+from .._worker import Packed, crashed_error, current_worker, error_of, run_engine, without_data
+from ._upstreams import blame, blockers, find_upstreams, has_ended
+
+_RESENDS = 20
+"""How often a run that never started is sent again when the workers that held it die, before it counts as crashed."""
+
+
+class Phase(Enum):
+    """Where a run stands on the driver."""
+
+    WAITING = "waiting for upstream runs"
+    SENT = "with the engine"
+    ENDED = "ended"
+
+
+class Run:
+    """The driver's record of one submitted run."""
+
+    __slots__ = (
+        "cancel_asked",
+        "context",
+        "dependencies",
+        "engine",
+        "future",
+        "parameters",
+        "parcel",
+        "pending",
+        "phase",
+        "reruns",
+        "sends",
+        "shared",
+        "task",
+        "task_run",
+        "upstreams",
+        "wait_for",
+    )
+
+    def __init__(
+        self,
+        task: Task[Any, Any],
+        task_run: TaskRun,
+        future: AnyFuture[Any],
+        parameters: dict[str, Any],
+        wait_for: Any,
+        context: contextvars.Context,
+    ) -> None:
+        self.task = task
+        self.task_run = task_run
+        self.future = future
+        self.parameters = parameters
+        self.wait_for = wait_for
+        self.context = context
+        self.phase = Phase.WAITING
+        self.upstreams: list[Any] = []  # futures and states among the arguments, each a possible blocker
+        self.pending = 0  # upstream futures that have not ended
+        self.parcel: Any = None
+        self.shared: dict[str, str] = {}
+        self.engine: Any = None  # the backend's own handle
+        self.sends = 0
+        self.reruns = 0
+        self.cancel_asked = False
+
+    @property
+    def id(self) -> UUID:
+        return self.task_run.id
+
+    @property
+    def claim(self) -> str:
+        """The key under which the body is claimed; a run that may be executed again gets a new one."""
+        return f"{self.task_run.id.hex}.{self.sends}"
+
+
+class TrackedRunner:
+    """Mixed into a stock task runner: `submit`, `map` and the end of the run, told truthfully."""
+
+    # Given by the stock class that this is mixed into.
+    logger: logging.Logger
+    _started: bool
+
+    rerun_lost: int = 0
+
+    @property
+    def name(self) -> str:
+        """The backend's name, as logs and notes tell it."""
+        raise NotImplementedError
+
+    # --- what a backend says -------------------------------------------------------------------------------------
+
+    def _dispatch(self, runs: list[Run]) -> None:
+        """Give runs whose upstreams have ended to the engine."""
+        raise NotImplementedError
+
+    def _revoke(self, runs: list[Run]) -> list[bool]:
+        """Make sure that runs that were sent never start; tell for each whether that came in time."""
+        raise NotImplementedError
+
+    def _interrupt(self, run: Run) -> None:
+        """Ask a running body to stop."""
+        raise NotImplementedError
+
+    def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> AbstractContextManager[None]:
+        """Free the worker that the calling thread holds while it waits (rule N1)."""
+        raise NotImplementedError
+
+    # --- state ---------------------------------------------------------------------------------------------------
+
+    def _reset_tracking(self) -> None:
+        if current_worker() is None and self._started:
+            drive_here()
+        self._runs: dict[UUID, Run] = {}
+        self._runs_lock = threading.Lock()
+        self._idle = threading.Condition(self._runs_lock)
+        self._closing = False
+        self._lazy: list[weakref.ref[LazyValue]] = []
+        self._unlooked: list[tuple[Look, Status]] = []
+        self._ready: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+        self._ready_thread: threading.Thread | None = None
+        self._bulk = threading.local()
+
+    # --- submit --------------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        task: Task[Any, Any],
+        parameters: dict[str, Any],
+        wait_for: Iterable[PrefectFuture[Any]] | None = None,
+        dependencies: dict[str, set[RunInput]] | None = None,
+    ) -> AnyFuture[Any]:
+        """Submit one task run and return its future at once.
+
+        The arguments are Prefect's. The run exists in the API, as Pending, when this returns. Nothing that the
+        arguments hold makes this raise (rule V1); `RuntimeError` if the runner is not started.
+        """
+        if not self._started:
+            raise RuntimeError("The task runner must be started before submitting work: use it in a `with` block.")
+        wait_for = list(wait_for) if wait_for is not None else None
+        run = self._track(task, parameters, wait_for, dependencies)
+        self._after_upstreams(run)
+        return run.future
+
+    def map(
+        self,
+        task: Task[Any, Any],
+        parameters: dict[str, Any],
+        wait_for: Iterable[PrefectFuture[Any]] | None = None,
+    ) -> PrefectFutureList[AnyFuture[Any]]:
+        """Submit one run for each element; those that can start at once go to the engine together."""
+        bulk = self._bulk
+        outer = getattr(bulk, "runs", None)
+        bulk.runs, bulk.index, bulk.kept = [], 0, {}
+        try:
+            return super().map(task, parameters, wait_for)  # type: ignore[misc,no-any-return]
+        finally:
+            runs, bulk.runs, bulk.kept = bulk.runs, outer, {}
+            if runs:
+                self._dispatch(runs)
+
+    def _track(
+        self,
+        task: Task[Any, Any],
+        parameters: dict[str, Any],
+        wait_for: list[Any] | None,
+        dependencies: dict[str, set[RunInput]] | None,
+    ) -> Run:
+        task_run = create_task_run(task=task, parameters=parameters, wait_for=wait_for, extra_task_inputs=dependencies)
+        index: int | None = None
+        if getattr(self._bulk, "runs", None) is not None:
+            index = self._bulk.index
+            self._bulk.index += 1
+        future: AnyFuture[Any] = AnyFuture(
+            task_run.id, task_name=task.name, runner_name=self.name, map_index=index, tracker=self
+        )
+        run = Run(task, task_run, future, parameters, wait_for, contextvars.copy_context())
+        with self._runs_lock:
+            self._runs[task_run.id] = run
+        emit_task_run_state_change_event(
+            task_run=task_run,
+            initial_state=None,
+            validated_state=task_run.state,  # type: ignore[arg-type]
+        )
+        return run
+
+    # --- upstreams (rules U1-U3) ---------------------------------------------------------------------------------
+
+    def _after_upstreams(self, run: Run) -> None:
+        run.upstreams = find_upstreams(run.parameters, run.wait_for)
+        unfinished = [each for each in run.upstreams if isinstance(each, PrefectFuture) and not has_ended(each)]
+        if not unfinished:
+            self._now_ready(run)
+            return
+        run.pending = len(unfinished)
+
+        def one_ended(_: PrefectFuture[Any]) -> None:
+            with self._runs_lock:
+                run.pending -= 1
+                ready = run.pending == 0
+            if ready:
+                self._hand_over(run)
+
+        for future in unfinished:
+            if isinstance(future, AnyFuture):
+                future.when_done(one_ended)
+            else:
+                future.add_done_callback(one_ended)
+
+    def _hand_over(self, run: Run) -> None:
+        """Prepare `run` in a thread of its own: the calling one belongs to whatever ended the upstream run."""
+        with self._runs_lock:
+            if self._ready_thread is None:
+                self._ready_thread = threading.Thread(
+                    target=self._prepare_ready, args=(self._ready,), name=f"{self.name}-upstreams", daemon=True
+                )
+                self._ready_thread.start()
+        self._ready.put(run)
+
+    def _prepare_ready(self, ready: queue.SimpleQueue[Run | None]) -> None:
+        while (run := ready.get()) is not None:
+            try:
+                self._now_ready(run)
+            except BaseException as exc:  # whatever goes wrong here ends this run, never the thread
+                self._end_crashed(run, f"It could not be prepared: {exc!r}", exc)
+
+    def _now_ready(self, run: Run) -> None:
+        if self._closing or run.phase is Phase.ENDED:
+            self._end_cancelled(run, "The flow run ended before it started.")
+            return
+        if run.upstreams and blockers(run.parameters, run.wait_for):
+            # Prefect's engine itself says NotReady, so that message, name and hooks are what they are on threads.
+            self._end_blocked(run)
+            return
+        if not self._prepare(run):
+            return
+        with self._runs_lock:
+            if run.phase is not Phase.WAITING:
+                return
+            run.phase = Phase.SENT
+        bulk: list[Run] | None = getattr(self._bulk, "runs", None)
+        if bulk is not None:
+            bulk.append(run)
+        else:
+            self._dispatch([run])
+
+    def _prepare(self, run: Run) -> bool:
+        """Make `run` ready to be sent; return False if that ended it."""
+        return True
+
+    def _end_blocked(self, run: Run) -> None:
+        try:
+            run.context.copy().run(run_engine, run.task, run.task_run, run.parameters, wait_for=run.wait_for)
+        except BaseException as exc:
+            self._end_crashed(run, f"Its upstream runs could not be resolved: {exc!r}", exc)
+            return
+        self.end_as_engine_says(run, None)
+
+    # --- how a run ends ------------------------------------------------------------------------------------------
+
+    def arrived(self, run: Run, packed: Packed, fetch: Any = None) -> None:
+        """Take in what a worker says of `run`; `fetch` brings a value that the worker kept."""
+        if packed.refused is not None:
+            if run.cancel_asked or packed.refused == "revoked":
+                self._end_cancelled(run, "It was cancelled before it started.")
+            else:
+                self.lost(run, f"its worker was lost while it ran ({packed.refused})", started=True)
+            return
+        task_run, state = run.task_run, packed.state
+        assert state is not None
+        task_run.name = packed.name
+        task_run.run_count = packed.attempts
+        task_run.start_time = packed.started  # type: ignore[assignment]  # Prefect's DateTime is one
+        task_run.end_time = packed.ended or packed.started  # type: ignore[assignment]
+        task_run.total_run_time = packed.total_run_time
+        if run.cancel_asked and not state.is_completed():
+            self._end_cancelled(run, "It was cancelled while it ran.", worker=packed.worker)
+            return
+        value: Any = None
+        error: BaseException | None = None
+        if state.is_completed():
+            if packed.value is not None:
+                try:
+                    value = loads(packed.value)
+                except Exception as exc:
+                    error, state = exc, Failed(message=str(exc))
+            else:
+                value = LazyValue(lambda: loads(fetch()))
+        elif packed.error is not None:
+            error = unpack_error(packed.error)
+        self._end(
+            run,
+            state,
+            value=value,
+            error=error,
+            worker=packed.worker,
+            metadata=packed.metadata,
+            tell=not (state.is_pending()),
+        )
+
+    def lost(self, run: Run, why: str, *, started: bool, cause: BaseException | None = None) -> None:
+        """Take in that the worker of `run` is gone: what had started is crashed, unless reruns are allowed (C2-C4)."""
+        with self._runs_lock:
+            if run.phase is Phase.ENDED:
+                return
+            again = run.reruns < self.rerun_lost if started else run.sends < _RESENDS
+            again = again and not self._closing and not run.cancel_asked
+            if again:
+                run.sends += 1
+                run.reruns += started
+        if again:
+            if started:
+                self.logger.warning(
+                    "Task run %r was lost (%s) and is executed again, as rerun_lost=%s allows.",
+                    run.task_run.name,
+                    why,
+                    self.rerun_lost,
+                )
+            self._dispatch([run])
+        elif run.cancel_asked:
+            self._end_cancelled(
+                run, "It was cancelled while it ran." if started else "It was cancelled before it started."
+            )
+        else:
+            self._end_crashed(run, why, cause)
+
+    def end_as_engine_says(self, run: Run, raised: BaseException | None, *, worker: str | None = None) -> None:
+        """End a run that Prefect's engine ran in this process, by the state it left on the task run."""
+        state = run.task_run.state
+        assert state is not None
+        if raised is not None and not state.is_crashed():
+            self._end_crashed(run, f"The task run ended by {type(raised).__name__}: {raised!r}", raised)
+            return
+        if run.cancel_asked and not state.is_completed() and (raised is not None or state.is_failed()):
+            self._end_cancelled(run, "It was cancelled while it ran.", worker=worker)
+            return
+        value: Any = None
+        error: BaseException | None = None
+        if state.is_completed():
+            value = state.result(_sync=True)  # type: ignore[call-overload]
+        elif raised is not None:
+            error = raised
+        elif state.is_failed() or state.is_crashed() or state.is_cancelled():
+            error = error_of(state)
+        self._end(run, state, value=value, error=error, worker=worker, tell=False)
+
+    def _end_cancelled(self, run: Run, message: str, *, worker: str | None = None) -> None:
+        self._end(run, Cancelled(message=message), error=CancelledRun(message), worker=worker)
+
+    def _end_crashed(self, run: Run, why: str, cause: BaseException | None = None) -> None:
+        message = f"Task run {run.task_run.name!r} crashed: {why}"
+        self._end(run, Crashed(message=message), error=crashed_error(message, cause))
+
+    def end_failed(self, run: Run, error: Exception) -> None:
+        """End a run that never reached a worker because of `error` (rule V1)."""
+        self.logger.error("Task run %r failed before it started: %s", run.task_run.name, error)
+        self._end(run, Failed(message=str(error)), error=error)
+
+    def _end(
+        self,
+        run: Run,
+        state: State[Any],
+        *,
+        value: Any = None,
+        error: BaseException | None = None,
+        worker: str | None = None,
+        metadata: ResultRecordMetadata | None = None,
+        tell: bool = True,
+    ) -> None:
+        """End `run` once: the API first, then the future, so that whoever waits finds both agreeing (rules S1, W1)."""
+        with self._runs_lock:
+            if run.phase is Phase.ENDED:
+                return
+            run.phase = Phase.ENDED
+        task_run = run.task_run
+        status = status_of(state)
+        upstream: tuple[UUID, ...] = ()
+        if status is Status.CRASHED and not isinstance(error, CrashedRun):
+            error = crashed_error(state.message or "The task run crashed.", error)
+        elif status is Status.CANCELLED and not isinstance(error, CancelledRun):
+            error = CancelledRun(state.message or "The task run was cancelled.")
+        elif status is Status.BLOCKED:
+            upstream, error = blame(blockers(run.parameters, run.wait_for))
+        if tell:
+            before = task_run.state
+            _place(task_run, state)
+            run.context.copy().run(_emit, run, before, state, metadata)
+        if isinstance(value, LazyValue):
+            self._lazy.append(weakref.ref(value))
+        elif status is Status.COMPLETED:
+            if state.data is None:
+                state.data = ResultRecord(metadata=metadata, result=value) if metadata is not None else value
+        else:
+            state.data = error
+        outcome = Outcome(
+            task_name=run.task.name,
+            task_run_id=task_run.id,
+            task_run_name=task_run.name,
+            status=status,
+            state=state,
+            error=error,
+            upstream=upstream,
+            attempts=max(task_run.run_count, 1) + run.reruns,
+            started=_moment(task_run.start_time),
+            ended=_moment(task_run.end_time),
+            worker=worker,
+            runner=self.name,
+            _value=value,
+        )
+        run.future.resolve(outcome)
+        run.parameters, run.wait_for, run.upstreams = {}, None, []
+        run.parcel = run.engine = None
+        with self._idle:
+            self._runs.pop(task_run.id, None)
+            if not run.future.look.taken:  # whether it ever is will be known at the end of the flow
+                self._unlooked.append((run.future.look, status))
+            if not self._runs:
+                self._idle.notify_all()
+
+    # --- cancelling (rule K1) ------------------------------------------------------------------------------------
+
+    def cancel_run(self, task_run_id: UUID, *, running: bool) -> bool:
+        """Cancel one run; see `AnyFuture.cancel`."""
+        with self._runs_lock:
+            run = self._runs.get(task_run_id)
+            if run is None or run.phase is Phase.ENDED:
+                return False
+            waiting = run.phase is Phase.WAITING
+        if waiting or self._revoke([run])[0]:
+            self._end_cancelled(run, "It was cancelled before it started.")
+            return True
+        if not running:
+            return False
+        run.cancel_asked = True
+        self._interrupt(run)
+        return True
+
+    # --- the end of the flow run (rule E1) -----------------------------------------------------------------------
+
+    def _finish(self, exc_type: type[BaseException] | None) -> None:
+        """Bring every run to its end: what runs is let finish, what has not started is cancelled.
+
+        When the flow is being torn down by a signal, what runs is asked to stop as well.
+        """
+        self._closing = True
+        with self._runs_lock:
+            open_runs = list(self._runs.values())
+        sent = [run for run in open_runs if run.phase is Phase.SENT]
+        for run in open_runs:
+            if run.phase is Phase.WAITING:
+                self._end_cancelled(run, "The flow run ended before it started.")
+        if sent:
+            for run, in_time in zip(sent, self._revoke(sent), strict=True):
+                if in_time:
+                    self._end_cancelled(run, "The flow run ended before it started.")
+        if exc_type is not None and not issubclass(exc_type, Exception):
+            for run in sent:
+                if run.phase is not Phase.ENDED:
+                    run.cancel_asked = True
+                    self._interrupt(run)
+        with self._idle:
+            while self._runs:
+                self._idle.wait()
+        for held in self._lazy:
+            if (value := held()) is not None:
+                try:
+                    value.get()  # brought here while there is an engine to bring it from (rule E2)
+                except Exception:
+                    self.logger.exception("A result that a worker kept could not be brought here.")
+        self._lazy.clear()
+        if self._ready_thread is not None:
+            self._ready.put(None)
+            self._ready_thread.join()
+            self._ready_thread = None
+        self._tell_unawaited()
+
+    def _tell_unawaited(self) -> None:
+        counts = Counter(status.value for look, status in self._unlooked if not look.taken)
+        self._unlooked.clear()
+        if total := counts.total():
+            self.logger.warning(
+                "%d submitted task %s never awaited: %s.",
+                total,
+                "run was" if total == 1 else "runs were",
+                ", ".join(f"{n} {word}" for word, n in sorted(counts.items())),
+            )
+
+
+# --- pure functions ----------------------------------------------------------------------------------------------
+
+
+def status_of(state: State[Any]) -> Status:
+    """Return the status that a state means; a state that is not final and not NotReady counts as crashed."""
+    if state.is_completed():
+        return Status.COMPLETED
+    if state.is_failed():
+        return Status.FAILED
+    if state.is_cancelled():
+        return Status.CANCELLED
+    if state.is_pending() and state.name == "NotReady":
+        return Status.BLOCKED
+    return Status.CRASHED
+
+
+def _place(task_run: TaskRun, state: State[Any]) -> None:
+    """Put `state` on `task_run` as Prefect's engine does before it emits the event."""
+    before = task_run.state
+    if before is not None and before.timestamp >= state.timestamp:
+        state.timestamp = before.timestamp + timedelta(microseconds=1)
+    state.state_details.task_run_id = task_run.id
+    state.state_details.flow_run_id = task_run.flow_run_id
+    task_run.state = state
+    task_run.state_id, task_run.state_type, task_run.state_name = state.id, state.type, state.name
+    if state.is_final() and task_run.end_time is None and task_run.start_time is not None:
+        task_run.end_time = state.timestamp  # type: ignore[assignment]
+
+
+def _emit(run: Run, before: State[Any] | None, state: State[Any], metadata: ResultRecordMetadata | None) -> None:
+    with _persisting(run, metadata):
+        if metadata is not None:
+            state = without_data(state, ResultRecord(metadata=metadata, result=None))
+        emit_task_run_state_change_event(task_run=run.task_run, initial_state=before, validated_state=state)
+
+
+@contextmanager
+def _persisting(run: Run, metadata: ResultRecordMetadata | None) -> Iterator[None]:
+    flow = FlowRunContext.get()
+    if metadata is None or flow is None:
+        yield
+        return
+    # The event tells where a result is stored only inside a task run that persists it.
+    with TaskRunContext(
+        task=run.task,
+        task_run=run.task_run,
+        parameters={},
+        result_store=flow.result_store,
+        client=flow.client,
+        persist_result=True,
+    ):
+        yield
+
+
+def _moment(value: Any) -> datetime | None:
+    return value if isinstance(value, datetime) else None

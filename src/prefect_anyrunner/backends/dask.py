@@ -1,0 +1,362 @@
+"""Dask: prefect-dask's runner, whose scheduler also keeps the claims and what workers fetch once."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+import distributed
+import prefect_dask
+from distributed import rejoin, secede
+from prefect.task_runners import TaskRunner
+
+from .._errors import EngineUnreachable
+from .._future import AnyFuture
+from .._worker import Packed, Parcel, current_worker, interrupt, process_name, run_parcel, warm_up
+from ._dask_scheduler import KEEPER, Keeper
+from ._remote import RemoteRunner
+from ._tracked import Run
+
+KEEP_ON_WORKER = 2**18
+"""Bytes from which a result stays on its worker until somebody asks for it."""
+
+
+class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore[misc,name-defined]  # one future
+    """Runs tasks on a Dask cluster: a temporary one, an existing one, or a `cluster` object.
+
+    A drop-in for prefect-dask's class of the same name. A body is claimed on the scheduler before it runs, so
+    Dask's own re-execution never runs one twice (rules C2, C3; PrefectHQ/prefect#15442);
+    `rerun_lost=N` allows it N times per run
+    (rule C4). `connect_timeout` is in seconds.
+    """
+
+    _client: Any
+
+    def __init__(
+        self,
+        cluster: Any = None,
+        address: str | None = None,
+        cluster_class: Any = None,
+        cluster_kwargs: dict[str, Any] | None = None,
+        adapt_kwargs: dict[str, Any] | None = None,
+        client_kwargs: dict[str, Any] | None = None,
+        performance_report_path: str | None = None,
+        *,
+        rerun_lost: int = 0,
+        connect_timeout: float = 10,
+    ) -> None:
+        super().__init__(
+            cluster, address, cluster_class, cluster_kwargs, adapt_kwargs, client_kwargs, performance_report_path
+        )
+        self.rerun_lost = rerun_lost
+        self.connect_timeout = connect_timeout
+        self._given_cluster = cluster
+        self._reset_tracking()
+        self._reset_dask()
+
+    def _reset_dask(self) -> None:
+        self._dask_lock = threading.RLock()
+        self._nested = False
+        self._outbox: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._topic = ""
+
+    @property
+    def name(self) -> str:
+        """The backend's name, as the stock class has it."""
+        return "dask"
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "cluster": self._given_cluster,
+            "address": self.address if self._given_cluster is None else None,
+            "cluster_class": self.cluster_class,
+            "cluster_kwargs": self.cluster_kwargs,
+            "adapt_kwargs": self.adapt_kwargs,
+            "client_kwargs": self.client_kwargs,
+            "performance_report_path": self.performance_report_path,
+            "rerun_lost": self.rerun_lost,
+            "connect_timeout": self.connect_timeout,
+        }
+
+    def duplicate(self) -> Self:
+        """Return a new runner with every setting of this one (rule L1)."""
+        return type(self)(**self._settings())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DaskTaskRunner) and self._settings() == other._settings()
+
+    __hash__ = None  # type: ignore[assignment]  # as in prefect-dask: equal by settings, so not hashable
+
+    def __getstate__(self) -> dict[str, Any]:
+        settings = self._settings()
+        if self._given_cluster is not None:  # a cluster object stays where it is; its address is what others need
+            settings.update(cluster=None, address=self._given_cluster.scheduler_address, adapt_kwargs=None)
+        return settings
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    # --- start and stop ------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._reset_tracking()
+        self._reset_dask()
+        side = current_worker()
+        self._nested = side is not None and side.backend == "dask"
+        return self
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        try:
+            # A nested runner may outlive its worker's client, when the worker ends: nothing is left to finish then.
+            if self._topic and self._client.status == "running":
+                self._finish(exc_type)
+                self._outbox.put(None)
+                self._inbox.put(None)
+                for thread in self._threads:
+                    thread.join()
+                self._client.unsubscribe_topic(self._topic)
+                self._ask("anyrunner_let_go", topic=self._topic)
+        finally:
+            if self._nested:
+                self._client = None  # the worker's own, not ours to close
+            self._topic = ""
+            super().__exit__(exc_type, exc_value, traceback)
+            self._client = None
+
+    def _connect(self) -> Any:
+        """Return the client, started at the first call: keeper on the scheduler, threads that send and collect."""
+        with self._dask_lock:
+            if self._topic:
+                return self._client
+            if self._nested:
+                self._client = distributed.get_client()
+            else:
+                self._open_client()
+            client = self._client
+            client.register_plugin(Keeper(), name=KEEPER)
+            self._topic = f"anyrunner-{id(self)}-{client.id}"
+            client.subscribe_topic(self._topic, self._worker_died)
+            for target in (self._send_from_outbox, self._collect_from_inbox):
+                thread = threading.Thread(target=target, name=f"anyrunner-dask-{target.__name__}", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+            return client
+
+    def _open_client(self) -> None:
+        if self.address is None:
+            _ = self.client  # prefect-dask starts the cluster, and stops it in __exit__
+            return
+        self.client_kwargs.setdefault("timeout", self.connect_timeout)
+        try:
+            _ = self.client
+        except (OSError, TimeoutError) as exc:
+            self.client_kwargs.pop("timeout", None)
+            raise EngineUnreachable(
+                f"No Dask scheduler answered at {self.address} within {self.connect_timeout:g} seconds.",
+                address=self.address,
+            ) from exc
+
+    def _ask(self, operation: str, **message: Any) -> Any:
+        """Call one of the keeper's operations on the scheduler."""
+        client = self._client
+        return client.sync(getattr(client.scheduler, operation), **message)
+
+    def _put_away(self, digest: str, data: bytes) -> None:
+        self._connect()
+        self._ask("anyrunner_put", topic=self._topic, digest=digest, data=data)
+
+    # --- sending and collecting ----------------------------------------------------------------------------------
+
+    def _dispatch(self, runs: list[Run]) -> None:
+        self._connect()
+        for run in runs:
+            self._outbox.put(run)
+
+    def _send_from_outbox(self) -> None:
+        while (first := self._outbox.get()) is not None:
+            batch = [first]
+            while not self._outbox.empty() and len(batch) < 2000:
+                more = self._outbox.get()
+                if more is None:
+                    self._outbox.put(None)
+                    break
+                batch.append(more)
+            try:
+                self._send(batch)
+            except BaseException as exc:
+                for run in batch:
+                    self.lost(run, f"it could not be sent to the scheduler: {exc!r}", started=True, cause=exc)
+
+    def _send(self, batch: list[Run]) -> None:
+        for run in batch:
+            run.parcel = run.parcel._replace(claim=run.claim) if run.parcel is not None else None
+        batch = [run for run in batch if run.parcel is not None]
+        futures = self._client.map(
+            _run_here,
+            [(self._topic, *run.parcel) for run in batch],
+            key=[f"{run.task.name}-{run.claim}" for run in batch],
+            pure=False,
+            retries=0,
+            batch_size=len(batch),
+        )
+        for run, future in zip(batch, futures, strict=True):
+            claim = run.claim
+            run.engine = future
+            future.add_done_callback(lambda done, run=run, claim=claim: self._inbox.put((run, claim, done)))
+
+    def _collect_from_inbox(self) -> None:
+        while (first := self._inbox.get()) is not None:
+            if isinstance(first, dict):
+                self._lose_runs_of(first)
+                continue
+            batch = [first]
+            while not self._inbox.empty() and len(batch) < 500:
+                more = self._inbox.get()
+                if more is None or isinstance(more, dict):
+                    self._inbox.put(more)
+                    break
+                batch.append(more)
+            try:
+                self._collect(batch)
+            except BaseException as exc:
+                for run, _, _ in batch:
+                    self.lost(run, f"its outcome could not be collected: {exc!r}", started=True, cause=exc)
+            del first, batch  # the last references: what Dask still holds for us it would compute again when lost
+
+    def _collect(self, batch: list[tuple[Run, str, Any]]) -> None:
+        good = [each for each in batch if each[2].status == "finished"]
+        gathered: dict[int, Any] = {}
+        if good:
+            try:
+                results = self._client.gather([future for _, _, future in good])
+                gathered = {id(future): result for (_, _, future), result in zip(good, results, strict=True)}
+            except Exception:  # one of them was lost on the way: ask for each alone
+                for _, _, future in good:
+                    try:
+                        gathered[id(future)] = future.result(timeout=30)
+                    except Exception as exc:
+                        gathered[id(future)] = exc
+        claims = [claim for _, claim, _ in batch]
+        claimed = None
+        for run, claim, future in batch:
+            result = gathered.get(id(future))
+            if claim != run.claim:  # word of an execution that was given up before: the run is executed again
+                continue
+            if isinstance(result, Packed):
+                self.arrived(run, result)
+                continue
+            if claimed is None:
+                claimed = set(self._ask("anyrunner_claimed", topic=self._topic, claims=claims))
+            cause = result if isinstance(result, BaseException) else _error_of(future)
+            self.lost(run, "its Dask worker was lost while it ran", started=claim in claimed, cause=cause)
+        self._ask("anyrunner_forget", topic=self._topic, claims=claims)
+
+    def _worker_died(self, event: Any) -> None:
+        # Called in the client's event loop, where nothing may wait: what follows is the collecting thread's.
+        self._inbox.put(event[1])
+
+    def _lose_runs_of(self, message: dict[str, Any]) -> None:
+        claims = set(message["claims"])
+        with self._runs_lock:
+            lost = [run for run in self._runs.values() if run.claim in claims]
+        for run in lost:
+            self.lost(run, f"its Dask worker {message['worker']} died while it ran", started=True)
+
+    # --- stopping ------------------------------------------------------------------------------------------------
+
+    def _revoke(self, runs: list[Run]) -> list[bool]:
+        revoked = set(self._ask("anyrunner_revoke", topic=self._topic, claims=[run.claim for run in runs]))
+        return [run.claim in revoked for run in runs]
+
+    def _interrupt(self, run: Run) -> None:
+        self._client.run(interrupt, run.claim)
+
+    @contextmanager
+    def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> Iterator[None]:
+        """Free the worker that the calling thread holds while it waits (rule N1)."""
+        if not self._nested:
+            yield
+            return
+        secede()  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            rejoin()  # type: ignore[no-untyped-call]
+
+
+def _error_of(future: Any) -> BaseException | None:
+    if future.status != "error":
+        return None
+    error = future.exception(timeout=10)
+    return error if isinstance(error, BaseException) else None
+
+
+# --- on the worker -----------------------------------------------------------------------------------------------
+
+
+class _DaskSide:
+    backend = "dask"
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._worker = distributed.get_worker()
+
+    def name(self) -> str:
+        return f"{self._worker.address} ({process_name()})"
+
+    def _ask(self, operation: str, **message: Any) -> Any:
+        worker = self._worker
+        return distributed.utils.sync(
+            worker.loop, getattr(worker.scheduler, operation), topic=self._topic, worker=worker.address, **message
+        )
+
+    def fetch(self, digest: str) -> bytes:
+        data: bytes | None = self._ask("anyrunner_get", digest=digest)
+        if data is None:
+            raise RuntimeError(
+                f"The Dask scheduler no longer keeps {digest}: the flow run that put it there has ended."
+            )
+        return data
+
+    def claim(self, key: str) -> str | None:
+        refused: str | None = self._ask("anyrunner_claim", claim=key)
+        return refused
+
+
+def _run_here(parcel: tuple[Any, ...]) -> Packed:
+    topic, *fields = parcel
+    return run_parcel(_DaskSide(topic), Parcel(*fields))
+
+
+def _warm_here(topic: str, digest: str) -> None:
+    warm_up(_DaskSide(topic), digest)
+
+
+def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
+    """Return the task runner of a `dask://` spec."""
+    settings = dict(options)
+    local = {
+        name: settings.pop(name)
+        for name in ("n_workers", "threads_per_worker", "memory_limit", "processes")
+        if name in settings
+    }
+    security = {name: settings.pop(name) for name in ("ca_file", "cert", "key") if name in settings}
+    if security:
+        client_kwargs = dict(settings.pop("client_kwargs", {}))
+        client_kwargs["security"] = distributed.Security(  # type: ignore[no-untyped-call]
+            tls_ca_file=security.get("ca_file"),
+            tls_client_cert=security.get("cert"),
+            tls_client_key=security.get("key"),
+            require_encryption=True,
+        )
+        settings["client_kwargs"] = client_kwargs
+    if address is None and "cluster_class" not in settings:
+        cluster_kwargs = {"dashboard_address": "127.0.0.1:0", **local, **settings.pop("cluster_kwargs", {})}
+        return DaskTaskRunner(cluster_kwargs=cluster_kwargs, **settings)
+    return DaskTaskRunner(address=address, **settings)

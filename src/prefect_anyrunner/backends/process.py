@@ -1,0 +1,257 @@
+"""Processes of this machine: pebble's pool, which can lose or stop one worker without losing the others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import pebble
+import prefect.task_runners
+from prefect.client.schemas.objects import RunInput
+from prefect.task_runners import TaskRunner
+
+from .._future import AnyFuture
+from .._prefect import initialize_process_worker
+from .._worker import Packed, Parcel, current_worker, process_name, run_parcel
+from ._remote import RemoteRunner
+from ._tracked import Run
+from .thread import ThreadPoolTaskRunner
+
+
+class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRunner):  # type: ignore[misc]  # one future for all
+    """Runs tasks in processes of this machine, at most `max_workers` at a time.
+
+    A drop-in for Prefect's class of the same name. A process that dies takes only the run it was running (rule C2);
+    `rerun_lost=N` has such a run executed again up to N times (rule C4). Tasks that a task submits run in threads of
+    that task's process (rule N1).
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        subprocess_message_processor_factories: Any = None,
+        initializer: Callable[..., None] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        rerun_lost: int = 0,
+    ) -> None:
+        super().__init__(max_workers, subprocess_message_processor_factories, initializer, initargs)
+        self.rerun_lost = rerun_lost
+        self._pool: pebble.ProcessPool | None = None
+        self._pool_lock = threading.Lock()
+        self._folder: Path | None = None
+        self._inner: ThreadPoolTaskRunner | None = None
+        self._reset_tracking()
+
+    @property
+    def name(self) -> str:
+        """The backend's name, as the stock class has it."""
+        return "processpool"
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "max_workers": self._max_workers,
+            "subprocess_message_processor_factories": self.subprocess_message_processor_factories or None,
+            "initializer": self._initializer,
+            "initargs": self._initargs,
+            "rerun_lost": self.rerun_lost,
+        }
+
+    def duplicate(self) -> Self:
+        """Return a new runner with every setting of this one (rule L1)."""
+        return type(self)(**self._settings())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ProcessPoolTaskRunner) and self._settings() == other._settings()
+
+    __hash__ = None  # type: ignore[assignment]  # as in Prefect: equal by settings, so not hashable
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._settings()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def __enter__(self) -> Self:
+        if current_worker() is not None:
+            TaskRunner.__enter__(self)
+            self._inner = ThreadPoolTaskRunner(self._max_workers).__enter__()
+            return self
+        super().__enter__()
+        self._reset_tracking()
+        return self
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        if self._inner is not None:
+            self._inner.__exit__(exc_type, exc_value, traceback)
+            self._inner = None
+            TaskRunner.__exit__(self, exc_type, exc_value, traceback)
+            return
+        try:
+            self._finish(exc_type)
+        finally:
+            if self._pool is not None:
+                self._pool.stop()  # type: ignore[no-untyped-call]
+                self._pool.join()
+                self._pool = None
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder = None
+            super().__exit__(exc_type, exc_value, traceback)
+
+    def submit(  # type: ignore[override]  # Prefect's overloads differ in the future's class only
+        self,
+        task: Any,
+        parameters: dict[str, Any],
+        wait_for: Any = None,
+        dependencies: dict[str, set[RunInput]] | None = None,
+    ) -> AnyFuture[Any]:
+        """Submit one task run; see `TrackedRunner.submit`."""
+        if self._inner is not None:
+            return self._inner.submit(task, parameters, wait_for, dependencies)
+        self._start_pool()  # workers come up while the first parcels are packed
+        return super().submit(task, parameters, wait_for, dependencies)
+
+    @contextmanager
+    def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> Iterator[None]:
+        """Free the worker that the calling thread holds while it waits (rule N1)."""
+        yield
+
+    # --- the pool ------------------------------------------------------------------------------------------------
+
+    def _start_pool(self) -> pebble.ProcessPool:
+        with self._pool_lock:
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="anyrunner-"))
+                (self._folder / "kept").mkdir()
+                (self._folder / "claims").mkdir()
+            if self._pool is None or not self._pool.active:
+                # Messages go through the parent only where somebody wants to see them: a worker that is killed while it
+                # writes to the shared queue would keep the lock of it, and silence all others.
+                messages = self._subprocess_message_queue if self.subprocess_message_processor_factories else None
+                self._pool = pebble.ProcessPool(
+                    max_workers=self._max_workers,
+                    initializer=_start_worker,
+                    initargs=(str(self._folder), messages, self._initializer, self._initargs),
+                    context=multiprocessing.get_context("spawn"),
+                )
+                _ = self._pool.active  # starts it
+            return self._pool
+
+    def _put_away(self, digest: str, data: bytes) -> None:
+        assert self._folder is not None
+        partial = self._folder / "kept" / f"{digest}.part"
+        partial.write_bytes(data)
+        partial.rename(partial.with_suffix(""))
+
+    def _dispatch(self, runs: list[Run]) -> None:
+        for run in runs:
+            run.parcel = run.parcel._replace(claim=run.claim)
+            try:
+                run.engine = self._start_pool().schedule(_run_here, args=(run.parcel,))
+            except RuntimeError:  # the pool broke between two lines: the next one is new
+                run.engine = self._start_pool().schedule(_run_here, args=(run.parcel,))
+            run.engine.add_done_callback(lambda future, run=run, claim=run.claim: self._engine_done(run, claim, future))
+
+    def _engine_done(self, run: Run, claim: str, future: Any) -> None:
+        if claim != run.claim:  # word of an execution that was given up before
+            return
+        try:
+            packed: Packed = future.result()
+        except (CancelledError, pebble.ProcessExpired, BrokenProcessPool) as exc:
+            started = self._claimed(claim)
+            self.lost(run, _death(exc), started=started, cause=exc)
+        except Exception as exc:
+            self.lost(run, f"its process could not run it: {exc!r}", started=True, cause=exc)
+        else:
+            self.arrived(run, packed)
+        finally:
+            self._forget(claim)
+
+    # --- claims: the first to make the file wins -----------------------------------------------------------------
+
+    def _claimed(self, claim: str) -> bool:
+        return self._folder is not None and (self._folder / "claims" / claim).exists()
+
+    def _forget(self, claim: str) -> None:
+        if self._folder is not None:
+            (self._folder / "claims" / claim).unlink(missing_ok=True)
+
+    def _revoke(self, runs: list[Run]) -> list[bool]:
+        assert self._folder is not None
+        return [_make(self._folder / "claims" / run.claim, "revoked") for run in runs]
+
+    def _interrupt(self, run: Run) -> None:
+        if run.engine is not None:
+            run.engine.cancel()  # pebble stops the worker
+
+
+def _make(path: Path, text: str) -> bool:
+    try:
+        with open(path, "x") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _death(exc: BaseException) -> str:
+    code = getattr(exc, "exitcode", None)
+    if code is None:
+        return "its process was lost while it ran"
+    if code < 0:
+        return f"its process was killed by signal {-code} while it ran"
+    return f"its process ended with exit code {code} while it ran"
+
+
+# --- in the worker process ---------------------------------------------------------------------------------------
+
+
+class _ProcessSide:
+    backend = "process"
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def name(self) -> str:
+        return process_name()
+
+    def fetch(self, digest: str) -> bytes:
+        return (self._folder / "kept" / digest).read_bytes()
+
+    def claim(self, key: str) -> str | None:
+        path = self._folder / "claims" / key
+        if _make(path, process_name()):
+            return None
+        return path.read_text() or "claimed"
+
+
+_side: _ProcessSide | None = None
+
+
+def _start_worker(
+    folder: str, messages: Any, initializer: Callable[..., None] | None, initargs: tuple[Any, ...]
+) -> None:
+    global _side
+    _side = _ProcessSide(folder)
+    # Pebble's workers are daemons, which may not have children; with the stock runner a task may use multiprocessing.
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    initialize_process_worker(messages, initializer, initargs)
+
+
+def _run_here(parcel: Parcel) -> Packed:
+    assert _side is not None
+    return run_parcel(_side, parcel)
+
+
+def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
+    """Return the task runner of a `process://` spec."""
+    return ProcessPoolTaskRunner(**options)

@@ -1,0 +1,261 @@
+"""Ray: prefect-ray's runner, with one exported function for all tasks and Ray's own re-execution switched off."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+import prefect_ray
+import ray
+from prefect.task_runners import TaskRunner
+from prefect_ray.context import RemoteOptionsContext
+from ray.experimental import internal_kv
+
+from .._errors import EngineUnreachable
+from .._future import AnyFuture
+from .._worker import Packed, Parcel, current_worker, process_name, run_parcel
+from ._remote import RemoteRunner
+from ._tracked import Run
+
+_NAMESPACE = b"prefect_anyrunner"
+
+
+class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: ignore[misc]  # one future for all
+    """Runs tasks on Ray: one of its own on this machine, or an existing one at `address` (`"auto"`: or fail).
+
+    A drop-in for prefect-ray's class of the same name. Ray re-runs what it lost up to three times; here a lost run is
+    Crashed (rule C2) unless `rerun_lost=N` allows it to be executed again N times (rule C4).
+    `connect_timeout` is in seconds.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        init_kwargs: dict[str, Any] | None = None,
+        *,
+        rerun_lost: int = 0,
+        connect_timeout: float = 10,
+    ) -> None:
+        super().__init__(address, init_kwargs)
+        self.rerun_lost = rerun_lost
+        self.connect_timeout = connect_timeout
+        self._nested = False
+        self._reset_tracking()
+        self._reset_ray()
+
+    def _reset_ray(self) -> None:
+        self._kept: dict[str, Any] = {}
+        self._remote: dict[tuple[tuple[str, str], ...], Any] = {}
+        self._prefix = ""
+
+    @property
+    def name(self) -> str:
+        """The backend's name, as the stock class has it."""
+        return "ray"
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "address": self.address,
+            "init_kwargs": self.init_kwargs,
+            "rerun_lost": self.rerun_lost,
+            "connect_timeout": self.connect_timeout,
+        }
+
+    def duplicate(self) -> Self:
+        """Return a new runner with every setting of this one (rule L1)."""
+        return type(self)(**self._settings())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RayTaskRunner) and self._settings() == other._settings()
+
+    __hash__ = None  # type: ignore[assignment]  # as in prefect-ray: equal by settings, so not hashable
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._settings()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    # --- start and stop ------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        side = current_worker()
+        self._nested = side is not None and side.backend == "ray"
+        if self._nested:
+            TaskRunner.__enter__(self)
+        else:
+            self._connect()
+        self._reset_tracking()
+        self._reset_ray()
+        self._prefix = f"{os.urandom(8).hex()}."
+        return self
+
+    def _connect(self) -> None:
+        if self.address is None:
+            super().__enter__()
+            return
+        if ray.is_initialized():
+            super().__enter__()
+            return
+        try:
+            if self.address == "auto":
+                TaskRunner.__enter__(self)
+                self._ray_context = ray.init("auto", **self.init_kwargs)
+                self._owns_ray = True
+            else:
+                self._within_timeout()
+        except (ConnectionError, TimeoutError, RuntimeError, ValueError) as exc:
+            self._started = False
+            raise EngineUnreachable(
+                f"No Ray cluster answered at {self.address} within {self.connect_timeout:g} seconds.",
+                address=self.address,
+            ) from exc
+
+    def _within_timeout(self) -> None:
+        """Connect as prefect-ray does, but only once somebody listens: Ray itself retries for half a minute or more."""
+        import socket
+        from urllib.parse import urlsplit
+
+        assert self.address is not None
+        where = urlsplit(self.address if "//" in self.address else f"//{self.address}")
+        with socket.create_connection((where.hostname or "", where.port or 10001), self.connect_timeout):
+            pass
+        super().__enter__()
+
+    def __exit__(self, *exc_info: Any) -> None:
+        try:
+            self._finish(exc_info[0])
+            if self._prefix and self._runs_ever:
+                internal_kv._internal_kv_del(self._prefix, del_by_prefix=True, namespace=_NAMESPACE)
+        finally:
+            self._reset_ray()
+            if self._nested:
+                TaskRunner.__exit__(self, *exc_info)
+            else:
+                super().__exit__(*exc_info)
+
+    def _put_away(self, digest: str, data: bytes) -> None:
+        self._kept[digest] = ray.put(data)
+
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    _runs_ever = False
+
+    def _function(self, options: dict[str, Any]) -> Any:
+        key = tuple(sorted((name, repr(value)) for name, value in options.items()))
+        if key not in self._remote:  # built once: each new one is exported to every worker (PrefectHQ/prefect#5653)
+            self._remote[key] = ray.remote(_run_here).options(**{"max_retries": 0, **options})
+        return self._remote[key]
+
+    def _dispatch(self, runs: list[Run]) -> None:
+        self._runs_ever = True
+        for run in runs:
+            if run.parcel is None:
+                continue
+            run.parcel = run.parcel._replace(claim=self._prefix + run.claim)
+            claim = run.parcel.claim
+            options = run.context.run(lambda: dict(RemoteOptionsContext.get().current_remote_options))
+            needed = {run.parcel.context, run.parcel.task, *run.parcel.shared.values()}
+            kept = {digest: [self._kept[digest]] for digest in needed}  # in a list, a reference stays one
+            try:
+                run.engine = self._function({**options, "name": run.task.name}).remote(tuple(run.parcel), kept)
+                run.engine.future().add_done_callback(
+                    lambda future, run=run, claim=claim: self._engine_done(run, claim, future)
+                )
+            except Exception as exc:
+                self.lost(run, f"it could not be given to Ray: {exc!r}", started=True, cause=exc)
+
+    def _engine_done(self, run: Run, claim: str, future: Any) -> None:
+        if claim != self._prefix + run.claim:  # word of an execution that was given up before
+            return
+        try:
+            packed: Packed = future.result()
+        except ray.exceptions.TaskCancelledError as exc:
+            self.lost(run, "Ray cancelled it", started=True, cause=exc)
+        except Exception as exc:
+            # Asked in a thread of its own: a call into Ray from its callback would wait for itself.
+            threading.Thread(target=self._lost_run, args=(run, claim, exc), daemon=True).start()
+        else:
+            self.arrived(run, packed)
+
+    def _lost_run(self, run: Run, claim: str, exc: BaseException) -> None:
+        started = internal_kv._internal_kv_get(claim, namespace=_NAMESPACE) is not None
+        self.lost(run, _death(exc), started=started, cause=exc)
+
+    # --- stopping ------------------------------------------------------------------------------------------------
+
+    def _revoke(self, runs: list[Run]) -> list[bool]:
+        return [_put_if_absent(self._prefix + run.claim, b"revoked") for run in runs]
+
+    def _interrupt(self, run: Run) -> None:
+        if run.engine is not None:
+            ray.cancel(run.engine, force=False)
+
+    @contextmanager
+    def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> Iterator[None]:
+        """Free the worker that the calling thread holds while it waits (rule N1)."""
+        if self._nested:
+            # Ray frees the CPU of a task only while that task itself waits for Ray.
+            with self._runs_lock:
+                refs = [run.engine for each in futures if (run := self._runs.get(each.task_run_id)) and run.engine]
+            if refs:
+                ray.wait(refs, num_returns=len(refs))
+        yield
+
+
+def _put_if_absent(key: str, value: bytes) -> bool:
+    """Put `value` under `key` in the cluster's store unless something is there; tell whether it is ours now."""
+    return not internal_kv._internal_kv_put(key, value, overwrite=False, namespace=_NAMESPACE)
+
+
+def _death(exc: BaseException) -> str:
+    if isinstance(exc, ray.exceptions.OutOfMemoryError):
+        return "its Ray worker was killed because memory ran out"
+    if isinstance(exc, ray.exceptions.NodeDiedError):
+        return "its Ray node died while it ran"
+    if isinstance(exc, ray.exceptions.WorkerCrashedError):
+        return "its Ray worker died while it ran"
+    if isinstance(exc, ray.exceptions.ObjectLostError):
+        return "its result was lost with the node that held it"
+    return f"Ray could not run it: {type(exc).__name__}"
+
+
+# --- on the worker -----------------------------------------------------------------------------------------------
+
+
+class _RaySide:
+    backend = "ray"
+
+    def __init__(self, kept: dict[str, list[Any]]) -> None:
+        self._kept = kept
+
+    def name(self) -> str:
+        return process_name()
+
+    def fetch(self, digest: str) -> bytes:
+        data: bytes = ray.get(self._kept[digest][0])
+        return data
+
+    def claim(self, key: str) -> str | None:
+        if _put_if_absent(key, process_name().encode()):
+            return None
+        return (internal_kv._internal_kv_get(key, namespace=_NAMESPACE) or b"claimed").decode()
+
+
+def _run_here(parcel: tuple[Any, ...], kept: dict[str, list[Any]]) -> Packed:
+    return run_parcel(_RaySide(kept), Parcel(*parcel))
+
+
+def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
+    """Return the task runner of a `ray://` spec."""
+    settings = dict(options)
+    local = {name: settings.pop(name) for name in ("num_cpus", "num_gpus") if name in settings}
+    init_kwargs = {
+        **({"include_dashboard": False} if address is None else {}),
+        **local,
+        **settings.pop("init_kwargs", {}),
+    }
+    return RayTaskRunner(address=address, init_kwargs=init_kwargs, **settings)

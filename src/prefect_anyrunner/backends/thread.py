@@ -1,0 +1,209 @@
+"""Threads: Prefect's own pool, with an outcome for every run and a place for those that wait."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Self
+
+import prefect.task_runners
+from prefect.futures import resolve_futures_to_states
+from prefect.task_runners import TaskRunner
+
+from .._errors import CannotTravel
+from .._future import AnyFuture
+from .._transport import dumps, loads, pack_error, unpack_error
+from .._worker import Interrupted, error_of, process_name, run_engine
+from ._tracked import Run, TrackedRunner
+
+
+class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRunner[Any]):  # type: ignore[misc]  # one future for all
+    """Runs tasks in threads of this process, at most `max_workers` at a time.
+
+    A drop-in for Prefect's class of the same name. A task that waits for other task runs does not count while it waits
+    (rule N1, PrefectHQ/prefect#17060). `portable=True` makes arguments, results and errors make the round trip that
+    another process would need (rule V2).
+    """
+
+    def __init__(self, max_workers: int | None = None, *, portable: bool = False) -> None:
+        super().__init__(max_workers=max_workers)
+        self.portable = portable
+        self._reset_tracking()
+        self._slots_taken = 0
+        self._queue: deque[Run] = deque()
+        self._resuming: deque[threading.Event] = deque()
+        self._bodies: dict[Any, int] = {}
+        self._slot_holders: set[int] = set()
+
+    @property
+    def name(self) -> str:
+        """The backend's name, as the stock class has it."""
+        return "threadpool"
+
+    def duplicate(self) -> Self:
+        """Return a new runner with every setting of this one (rule L1)."""
+        return type(self)(max_workers=self._max_workers, portable=self.portable)
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other) and self.portable == getattr(other, "portable", False)
+
+    __hash__ = None  # type: ignore[assignment]  # as in Prefect: equal by settings, so not hashable
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"max_workers": self._max_workers, "portable": self.portable}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._reset_tracking()
+        # Slots bound what runs, not the pool: a body that waits keeps its thread while another uses its slot.
+        self._executor = ThreadPoolExecutor(max_workers=sys.maxsize)
+        return self
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        try:
+            self._finish(exc_type)
+        finally:
+            super().__exit__(exc_type, exc_value, traceback)
+
+    # --- slots: at most max_workers bodies run; one that waits gives its slot back -------------------------------
+
+    def _dispatch(self, runs: list[Run]) -> None:
+        with self._runs_lock:
+            self._queue.extend(runs)
+        self._start_more()
+
+    def _start_more(self) -> None:
+        while True:
+            with self._runs_lock:
+                if self._slots_taken >= self._max_workers or not (self._resuming or self._queue):
+                    return
+                self._slots_taken += 1
+                if self._resuming:  # whoever has started goes on before others start
+                    self._resuming.popleft().set()
+                    continue
+                run = self._queue.popleft()
+                run.engine = "started"
+            assert self._executor is not None
+            self._executor.submit(self._run_here, run)
+
+    def _free_slot(self) -> None:
+        with self._runs_lock:
+            self._slots_taken -= 1
+        self._start_more()
+
+    @contextmanager
+    def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> Iterator[None]:
+        """Free the worker that the calling thread holds while it waits (rule N1)."""
+        ident = threading.get_ident()
+        if ident not in self._slot_holders:
+            yield
+            return
+        self._slot_holders.discard(ident)
+        self._free_slot()
+        try:
+            yield
+        finally:
+            mine = threading.Event()
+            with self._runs_lock:
+                if self._slots_taken < self._max_workers and not self._resuming:
+                    self._slots_taken += 1
+                    mine.set()
+                else:
+                    self._resuming.append(mine)
+            mine.wait()
+            self._slot_holders.add(ident)
+
+    # --- one run -------------------------------------------------------------------------------------------------
+
+    def _run_here(self, run: Run) -> None:
+        ident = threading.get_ident()
+        self._slot_holders.add(ident)
+        raised: BaseException | None = None
+        try:
+            parameters = self._travelled(run) if self.portable else run.parameters
+            self._bodies[run.id] = ident
+            try:
+                run.context.run(
+                    run_engine,
+                    run.task,
+                    run.task_run,
+                    parameters,
+                    wait_for=run.wait_for,
+                )
+            finally:
+                self._bodies.pop(run.id, None)
+        except CannotTravel as exc:
+            self._slot_holders.discard(ident)
+            self.end_failed(run, exc)
+            self._free_slot()
+            return
+        except BaseException as exc:
+            raised = exc
+        self._slot_holders.discard(ident)
+        try:
+            if self.portable:
+                self._travel_back(run, raised)
+            else:
+                self.end_as_engine_says(run, raised, worker=process_name())
+        finally:
+            self._free_slot()
+
+    def _travelled(self, run: Run) -> dict[str, Any]:
+        loads(dumps(run.task, what=f"task {run.task.name!r}"))
+        return {
+            name: loads(dumps(resolve_futures_to_states(value), what=f"argument {name!r} of task {run.task.name!r}"))
+            for name, value in run.parameters.items()
+        }
+
+    def _travel_back(self, run: Run, raised: BaseException | None) -> None:
+        state = run.task_run.state
+        assert state is not None
+        if raised is not None:
+            raised = unpack_error(pack_error(raised))
+        elif state.is_completed():
+            try:
+                value = state.result(_sync=True)  # type: ignore[call-overload]
+                state.data = loads(dumps(value, what=f"the result of task {run.task.name!r}"))
+            except CannotTravel as exc:
+                self.end_failed(run, exc)
+                return
+        elif state.is_failed():
+            state.data = unpack_error(pack_error(error_of(state)))
+        self.end_as_engine_says(run, raised, worker=process_name())
+
+    # --- stopping ------------------------------------------------------------------------------------------------
+
+    def _revoke(self, runs: list[Run]) -> list[bool]:
+        in_time = []
+        with self._runs_lock:
+            waiting = set(map(id, self._queue))
+            for run in runs:
+                in_time.append(id(run) in waiting)
+            gone = {id(run) for run, yes in zip(runs, in_time, strict=True) if yes}
+            if gone:
+                self._queue = deque(run for run in self._queue if id(run) not in gone)
+        return in_time
+
+    def _interrupt(self, run: Run) -> None:
+        ident = self._bodies.get(run.id)
+        if ident is not None:  # seen at the next bytecode; a blocking C call ends first
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Interrupted))
+
+    def cancel_all(self) -> None:
+        """Stop the pool's threads; runs have been brought to their end before (rule E1)."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+            self._executor = None
+
+
+def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
+    """Return the task runner of a `thread://` spec."""
+    return ThreadPoolTaskRunner(**options)

@@ -1,0 +1,20 @@
+"""What every runner promises, as a table that can be run against any of them.
+
+    CASES     the table: one `Case` per promise, each with its rule and one English sentence
+    Subject   the runner that a case's body is called with
+    tasks     the tasks that the cases run
+
+A body uses public names only and raises AssertionError where the promise is broken, so any test tool can run it.
+"""
+
+from __future__ import annotations
+
+from . import _ending as _ending
+from . import _failing as _failing
+from . import _losing as _losing
+from . import _passing as _passing
+from ._subject import OpenFlow as OpenFlow
+from ._subject import SharedFlow as SharedFlow
+from ._subject import Subject as Subject
+from ._table import CASES as CASES
+from ._table import Case as Case

@@ -1,0 +1,86 @@
+"""Rules C2 to C4: a worker that dies takes only the run it was running."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import unmapped
+from prefect.exceptions import CrashedRun
+
+from .._outcome import Status
+from ..backends._base import Capability
+from . import tasks
+from ._subject import Subject, ended, lines, statuses
+from ._table import case
+
+MORTAL = (Capability.SURVIVE_WORKER_DEATH,)
+
+
+@case("C2-dies-in-a-map", "A worker that dies takes one run, executed once; its peers complete.", needs=MORTAL)
+def dies_in_a_map(run: Subject) -> None:
+    """Kill workers in the middle of a map, then submit more."""
+    ways = ["live", "kill", "live", "exit", "live", "live"]
+    paths = [run.path(f"ran-{place}") for place in range(len(ways))]
+
+    def body() -> None:
+        outcomes = [ended(future) for future in tasks.live_or_die.map(paths, ways)]
+        for way, path, outcome in zip(ways, paths, outcomes, strict=True):
+            if way == "live":
+                assert outcome.status is Status.COMPLETED, outcome
+            else:
+                assert outcome.status is Status.CRASHED, (way, outcome)
+                assert isinstance(outcome.error, CrashedRun), (way, outcome)
+                assert lines(path) == 1, f"{way} was executed {lines(path)} times"
+        assert statuses(tasks.double.map([1, 2, 3, 4])) == ["completed"] * 4
+        assert [lines(path) for path in paths] == [1] * len(paths)
+
+    run.inside(body)
+
+
+@case("C2-all-die", "When all workers die, what was running crashes and the rest still runs.", needs=MORTAL)
+def all_die(run: Subject) -> None:
+    """Let as many runs as there are workers kill theirs, with others behind them."""
+    ways = ["kill"] * run.workers + ["live"] * 3
+    paths = [run.path(f"ran-{place}") for place in range(len(ways))]
+
+    def body() -> list[str]:
+        return statuses(tasks.live_or_die.map(paths, ways))
+
+    assert run.inside(body) == ["crashed"] * run.workers + ["completed"] * 3
+    assert [lines(path) for path in paths] == [1] * len(paths)
+
+
+@case("C3-completed", "A run that completed is never executed again, whatever dies later.", needs=MORTAL)
+def completed_stays(run: Subject) -> None:
+    """Complete, kill workers, then use the result."""
+    path = run.path("ran")
+
+    def body() -> None:
+        kept: Any = tasks.note.submit(path, 21)
+        assert ended(kept).status is Status.COMPLETED
+        deaths = tasks.live_or_die.map([run.path(f"died-{n}") for n in range(4)], unmapped("kill"))
+        assert statuses(deaths) == ["crashed"] * 4
+        assert ended(tasks.double.submit(kept)).value == 42
+        assert lines(path) == 1
+
+    run.inside(body)
+
+
+@case("C4-rerun-lost", "rerun_lost=1 has a lost run executed once more, and attempts shows it.", needs=MORTAL)
+def rerun_lost(run: Subject) -> None:
+    """Be killed the first time."""
+    path = run.path("ran")
+    outcome = run.flow(lambda: ended(tasks.die_the_first_time.submit(path)), rerun_lost=1)
+    assert (outcome.status, outcome.value) == (Status.COMPLETED, "alive")
+    assert outcome.attempts == 2
+    assert lines(path) == 2
+
+
+@case("C4-no-more-than-that", "rerun_lost=1 does not have a run executed a third time.", needs=MORTAL)
+def rerun_lost_ends(run: Subject) -> None:
+    """Be killed each time."""
+    path = run.path("ran")
+    outcome = run.flow(lambda: ended(tasks.live_or_die.submit(path, "kill")), rerun_lost=1)
+    assert outcome.status is Status.CRASHED
+    assert outcome.attempts == 2
+    assert lines(path) == 2

@@ -1,0 +1,239 @@
+"""The runner under test, and flow runs to put it to work in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import ObjectNotFound
+from prefect.task_runners import TaskRunner
+
+from .._outcome import Outcome, Status
+from ..backends._base import Capability
+from ._flows import serving_flow, serving_flow_async
+
+T = TypeVar("T")
+Make = Callable[..., TaskRunner[Any]]
+
+LIMIT = 150.0
+"""Seconds after which something that a case waits for is taken not to happen any more."""
+TOLD_WITHIN = 60.0
+"""Seconds that the Prefect API gets to show a state: events reach it a little later."""
+
+_STATE_NAMES = {
+    Status.COMPLETED: "COMPLETED",
+    Status.FAILED: "FAILED",
+    Status.CRASHED: "CRASHED",
+    Status.CANCELLED: "CANCELLED",
+    Status.BLOCKED: "PENDING",  # Prefect's own word for it is Pending, named NotReady
+}
+
+_keys = itertools.count()
+_jobs: dict[str, queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]] = {}
+
+
+class OpenFlow:
+    """A flow run in a thread of its own that does what it is handed until it is closed.
+
+    Starting an engine takes seconds; this lets many cases share one start.
+    """
+
+    def __init__(self, runner: TaskRunner[Any], *, asynchronous: bool = False) -> None:
+        self._key = f"open-{next(_keys)}"
+        self._jobs = _jobs[self._key] = queue.SimpleQueue()
+        self._ended: Future[None] = Future()
+        self._asynchronous = asynchronous
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._run, runner), name=self._key, daemon=True)
+        self._thread.start()
+
+    def _run(self, runner: TaskRunner[Any]) -> None:
+        try:
+            if self._asynchronous:
+                asyncio.run(serving_flow_async.with_options(task_runner=runner)(self._key))
+            else:
+                serving_flow.with_options(task_runner=runner)(self._key)
+        except BaseException as exc:
+            self._ended.set_exception(exc)
+            while not self._jobs.empty():
+                if (job := self._jobs.get()) is not None:
+                    job[1].set_exception(exc)
+        else:
+            self._ended.set_result(None)
+
+    def call(self, body: Callable[[], T], within: float = LIMIT * 1.5) -> T:
+        """Return what `body()` returns when called inside the flow; raise TimeoutError after `within` seconds."""
+        answer: Future[T] = Future()
+        self._jobs.put((body, answer))
+        return answer.result(within)
+
+    def close(self, within: float = LIMIT * 1.5) -> None:
+        """Let the flow run end, and wait for that."""
+        self._jobs.put(None)
+        self._ended.result(within)
+        del _jobs[self._key]
+
+
+def serve(key: str) -> None:
+    """Do what is handed to the open flow `key` until it is closed."""
+    while (job := _jobs[key].get()) is not None:
+        body, answer = job
+        try:
+            answer.set_result(body())
+        except BaseException as exc:
+            answer.set_exception(exc)
+
+
+async def serve_async(key: str) -> None:
+    """Do as `serve`, for bodies that return a coroutine."""
+    while (job := await asyncio.to_thread(_jobs[key].get)) is not None:
+        body, answer = job
+        try:
+            answer.set_result(await body())
+        except BaseException as exc:
+            answer.set_exception(exc)
+
+
+class SharedFlow:
+    """An `OpenFlow` that starts when first needed, and again when a case left it unusable."""
+
+    def __init__(self, make: Make) -> None:
+        self._make = make
+        self._open: OpenFlow | None = None
+
+    def call(self, body: Callable[[], T]) -> T:
+        """Do as `OpenFlow.call`."""
+        if self._open is None:
+            self._open = OpenFlow(self._make())
+        try:
+            return self._open.call(body)
+        except TimeoutError:
+            self._open = None  # it hangs: the next case gets a new one
+            raise
+
+    def close(self) -> None:
+        """End the flow run if there is one."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+
+class Subject:
+    """The runner that a case is about.
+
+    `make(**options)` returns a new runner of the backend, not started, on an engine with `workers` workers that is
+    there already where the backend can use one. `folder` is on a disk that the workers share. Where `lacks` names a
+    capability, the cases that need it are not run.
+    """
+
+    workers = 2
+
+    def __init__(
+        self, backend: str, make: Make, shared: SharedFlow, folder: Path, lacks: Mapping[Capability, str]
+    ) -> None:
+        self.backend = backend
+        self.make = make
+        self.folder = folder
+        self._shared = shared
+        self._lacks = lacks
+
+    def can(self, capability: Capability) -> bool:
+        """Tell whether the backend has a capability."""
+        return capability not in self._lacks
+
+    def path(self, name: str) -> str:
+        """Return a path in the shared folder."""
+        return str(self.folder / name)
+
+    def inside(self, body: Callable[[], T]) -> T:
+        """Call `body()` inside a flow run on this runner, which other cases may have used before."""
+        return self._shared.call(body)
+
+    def flow(self, body: Callable[[], T], **options: Any) -> T:
+        """Call `body()` inside a flow run of its own, on a runner with these options, and see the flow run end."""
+        return self.flow_on(self.make(**options), body)
+
+    def flow_on(self, runner: TaskRunner[Any], body: Callable[[], T]) -> T:
+        """Do as `flow`, on a runner that the case made."""
+        opened = OpenFlow(runner)
+        try:
+            return opened.call(body)
+        finally:
+            opened.close()
+
+    def async_flow(self, body: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do as `flow`, awaiting `body()` in an async flow."""
+        opened = OpenFlow(self.make(), asynchronous=True)
+        try:
+            return opened.call(body)  # type: ignore[return-value]  # awaited there
+        finally:
+            opened.close()
+
+
+def ended(future: Any) -> Outcome:
+    """Wait for a future and return its outcome."""
+    future.wait(LIMIT)
+    outcome: Outcome | None = future.outcome()
+    assert outcome is not None, f"task run {future.task_run_id} of {future.task_name!r} has not ended after {LIMIT} s"
+    return outcome
+
+
+def statuses(futures: Any) -> list[str]:
+    """Wait for futures and return their statuses as text."""
+    return [ended(future).status.value for future in futures]
+
+
+def lines(path: str) -> int:
+    """Return how many lines a file has that tasks append to; 0 if there is none."""
+    file = Path(path)
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def until(what: Callable[[], Any], within: float = LIMIT) -> None:
+    """Wait until `what()` is true."""
+    end = time.monotonic() + within
+    while not what():
+        assert time.monotonic() < end, f"did not happen within {within} seconds"
+        time.sleep(0.02)
+
+
+def read_task_run(task_run_id: UUID) -> TaskRun:
+    """Return a task run as the Prefect API has it, once it has it."""
+    end = time.monotonic() + TOLD_WITHIN
+    with get_client(sync_client=True) as client:
+        while True:
+            try:
+                return client.read_task_run(task_run_id)
+            except ObjectNotFound:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.1)
+
+
+def shown(outcome: Outcome) -> State[Any] | None:
+    """Return the state that the Prefect API shows for a run, once it is the one of the outcome or time is up."""
+    assert outcome.task_run_id is not None
+    end = time.monotonic() + TOLD_WITHIN
+    while True:
+        state = read_task_run(outcome.task_run_id).state
+        if agree(outcome, state) or time.monotonic() > end:
+            return state
+        time.sleep(0.1)
+
+
+def agree(outcome: Outcome, state: State[Any] | None) -> bool:
+    """Tell whether a state of the API says what the outcome says."""
+    if state is None or state.type.value != _STATE_NAMES[outcome.status]:
+        return False
+    return outcome.status is not Status.BLOCKED or state.name == "NotReady"

@@ -1,0 +1,288 @@
+"""The tasks of the cases, in a module that every worker can import. Files tell what happened, never the clock."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.client.schemas.objects import State
+from prefect.context import TaskRunContext
+from prefect.states import Failed
+
+
+class Broken(ValueError):
+    """An ordinary exception of a user."""
+
+
+class TwoArguments(Exception):
+    """Made from two arguments, holds one."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+
+
+class KeywordOnly(Exception):
+    """Made from a keyword."""
+
+    def __init__(self, *, shard: int) -> None:
+        super().__init__(f"shard {shard}")
+        self.shard = shard
+
+
+class NoArguments(Exception):
+    """Made from nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("always the same")
+
+
+class HoldsLock(ValueError):
+    """Cannot be pickled."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+class OwnBase(BaseException):
+    """Not an `Exception`."""
+
+
+BASES: dict[str, type[BaseException]] = {
+    "SystemExit": SystemExit,
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "OwnBase": OwnBase,
+}
+OURS_TOO: dict[str, type[Exception]] = {
+    "TimeoutError": TimeoutError,
+    "CancelledError": concurrent.futures.CancelledError,
+    "StopIteration": StopIteration,
+    "MemoryError": MemoryError,
+    "RecursionError": RecursionError,
+}
+
+
+def _await_file(path: str) -> None:
+    end = time.monotonic() + 150
+    while not Path(path).exists():
+        if time.monotonic() > end:
+            raise RuntimeError(f"{path} never came")
+        time.sleep(0.02)
+
+
+def _append(path: str) -> None:
+    with open(path, "a") as file:
+        file.write("x\n")
+
+
+@task
+def double(number: int) -> int:
+    """Return twice the number."""
+    return number * 2
+
+
+@task
+def echo(value: Any) -> Any:
+    """Return the argument."""
+    return value
+
+
+@task
+def add(one: Any, other: Any) -> Any:
+    """Return the sum."""
+    return one + other
+
+
+@task
+def note(path: str, value: Any = None) -> Any:
+    """Append a line to a file."""
+    _append(path)
+    return value
+
+
+@task
+def raise_rich() -> None:
+    """Raise an exception with everything an exception can have."""
+    try:
+        raise KeyError("inner")
+    except KeyError as inner:
+        error = Broken("outer", 3)
+        error.code = 42  # type: ignore[attr-defined]
+        error.add_note("look here")
+        raise error from inner
+
+
+@task
+def raise_special(which: str) -> None:
+    """Raise an exception whose `__init__` takes other arguments than `args`."""
+    match which:
+        case "two":
+            raise TwoArguments(7, "why")
+        case "keyword":
+            raise KeywordOnly(shard=4)
+        case "none":
+            raise NoArguments()
+        case "group":
+            raise ExceptionGroup("several", [TwoArguments(1, "one"), ExceptionGroup("more", [KeywordOnly(shard=2)])])
+        case "lock":
+            error = HoldsLock("holds a lock")
+            error.add_note("look here")
+            raise error
+
+
+@task
+def raise_ours_too(which: str) -> None:
+    """Raise an exception that runners raise themselves."""
+    raise OURS_TOO[which]("from the task")
+
+
+@task
+def raise_base(path: str, which: str) -> int:
+    """Append a line, then raise what is not an `Exception` (`"none"`: return 1)."""
+    _append(path)
+    if which != "none":
+        raise BASES[which](3)
+    return 1
+
+
+@task
+def live_or_die(path: str, how: str) -> str:
+    """Append a line, then live, be killed, or exit."""
+    _append(path)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "exit":
+        os._exit(7)
+    return how
+
+
+@task
+def die_the_first_time(path: str) -> str:
+    """Append a line; be killed if it is the first."""
+    _append(path)
+    if len(Path(path).read_text().splitlines()) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+@task
+def hold(started: str, go: str) -> str:
+    """Append a line to `started`, then wait for the file `go`."""
+    _append(started)
+    _await_file(go)
+    return "done"
+
+
+@task
+def spin(started: str) -> str:
+    """Append a line, then compute in Python for ever (some minutes)."""
+    _append(started)
+    end = time.monotonic() + 150
+    while time.monotonic() < end:
+        sum(range(100))
+    return "not stopped"
+
+
+@task(timeout_seconds=1)
+def too_slow() -> str:
+    """Take longer than it may."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        sum(range(100))
+    return "not stopped"
+
+
+@task(retries=2)
+def third_time(path: str) -> int:
+    """Fail twice."""
+    _append(path)
+    count = len(Path(path).read_text().splitlines())
+    if count < 3:
+        raise Broken(count)
+    return count
+
+
+@task
+def return_failed() -> State[Any]:
+    """Return a failed state."""
+    return Failed(message="on purpose")
+
+
+@task
+def make_lock() -> Any:
+    """Return what cannot be pickled."""
+    return threading.Lock()
+
+
+@task
+def describe(value: Any) -> tuple[str, str]:
+    """Return the type and the text of the argument."""
+    return type(value).__name__, str(value)
+
+
+@task
+def process_id() -> int:
+    """Return the process that this runs in."""
+    return os.getpid()
+
+
+@task
+def identity(value: Any) -> int:
+    """Change the argument in place and return its identity."""
+    value.append("changed")
+    return id(value)
+
+
+@task
+def descend(levels: int) -> int:
+    """Submit a task that does the same, `levels` deep, and wait for it."""
+    if levels == 0:
+        return 0
+    future: Any = descend.submit(levels - 1)
+    below: int = future.result()
+    return below + 1
+
+
+@task
+def submit_one() -> tuple[str, str]:
+    """Submit a task and wait for it; return both task run ids."""
+    context = TaskRunContext.get()
+    assert context is not None
+    future: Any = double.submit(1)
+    future.wait()
+    return str(context.task_run.id), str(future.task_run_id)
+
+
+@task(task_run_name="named-{number}")
+def who_am_i(number: int) -> dict[str, Any]:
+    """Return what the run logger and the context say."""
+    context = TaskRunContext.get()
+    assert context is not None
+    logger: Any = get_run_logger()
+    logger.info("hello")
+    return {
+        "id": str(context.task_run.id),
+        "logger_id": str(logger.extra["task_run_id"]),
+        "logger_name": str(logger.extra["task_run_name"]),
+        "flow_run_id": str(context.task_run.flow_run_id),
+        "tags": sorted(context.task_run.tags),
+    }
+
+
+@task
+async def double_async(number: int) -> int:
+    """Return twice the number."""
+    return number * 2
+
+
+@task
+async def raise_async() -> None:
+    """Raise."""
+    raise Broken("async")

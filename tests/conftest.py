@@ -1,0 +1,168 @@
+"""One Prefect server, one Dask cluster and one Ray for a whole test run, each started when a test first asks for it.
+
+They are stopped when the run ends, also after Ctrl-C. The server lives under a guard that stops it when this process is
+gone, however it went: a test that runs out of time ends the process without any clean-up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+START_WITHIN = 120.0
+"""Seconds that the server gets to start: it makes its database first, on a machine that may be busy."""
+
+HOME = Path(tempfile.mkdtemp(prefix="anyrunner-tests-"))
+"""Where Prefect and Ray keep their things during this run, instead of in the user's home folder."""
+
+
+def free_port() -> int:
+    """Return a port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+PORT = free_port()
+API = f"http://127.0.0.1:{PORT}/api"
+
+os.environ.update(
+    # Prefect reads its settings once, when it is imported; threads of its own see no later change. Where no test asks
+    # for the server nobody listens there, so that a unit test that needs one after all does not start its own.
+    PREFECT_API_URL=API,
+    PREFECT_HOME=str(HOME / "prefect"),
+    PREFECT_PROFILES_PATH=str(HOME / "profiles.toml"),
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    PREFECT_LOGGING_TO_API_ENABLED="false",
+    PREFECT_LOGGING_LEVEL="CRITICAL",
+    DO_NOT_TRACK="1",
+    RAY_USAGE_STATS_ENABLED="0",
+    # Ray keeps a token for its clusters in the user's home folder unless it is given one.
+    RAY_AUTH_MODE="token",
+    RAY_AUTH_TOKEN=secrets.token_hex(32),
+    # Workers import the modules of tests as this process does: by name, or from the root as `tests.stock...`.
+    PYTHONPATH=os.pathsep.join(
+        map(str, [HERE.parent, *sorted(path for path in HERE.iterdir() if path.is_dir()), HERE])
+    ),
+)
+sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+GUARD = """
+import os, signal, subprocess, sys
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+sys.stdin.buffer.read()          # ends when the test process closes it, or is gone
+os.killpg(child.pid, signal.SIGTERM)
+try:
+    child.wait(10)
+except subprocess.TimeoutExpired:
+    pass
+try:
+    os.killpg(child.pid, signal.SIGKILL)
+except ProcessLookupError:
+    pass
+"""
+
+
+@contextlib.contextmanager
+def guarded(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` in a session of its own until the block ends or this process does; its output goes to `log`."""
+    with log.open("wb") as output:
+        guard = subprocess.Popen(
+            [sys.executable, "-c", GUARD, *command],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C goes to pytest alone, which then ends the block
+        )
+    try:
+        yield guard
+    finally:
+        assert guard.stdin is not None
+        guard.stdin.close()
+        guard.wait(30)
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[str]:
+    """A real `prefect server start` on a free port of loopback with a home folder of its own; gives the API's URL."""
+    log = HOME / "server.log"
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(PORT),
+        "--no-ui",
+    ]
+    with guarded(command, log) as guard:
+        _until_healthy(guard, log)
+        from prefect.settings import get_current_settings
+
+        assert get_current_settings().api.url == API, "Prefect was imported before its settings were made"
+        yield API
+
+
+def _until_healthy(guard: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + START_WITHIN
+    while time.monotonic() < until and guard.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{API}/health", timeout=5) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.2)
+    raise RuntimeError(f"The Prefect server did not start at {API}:\n{log.read_text(errors='replace')[-4000:]}")
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(prefect_server: str) -> Iterator[str]:
+    """A `distributed.LocalCluster` of two processes on loopback; gives the address of its scheduler."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",  # None still asks for 8787, and warns when that is taken
+        local_directory=str(HOME / "dask"),
+        silence_logs="CRITICAL",
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="session")
+def ray_head(prefect_server: str) -> Iterator[str]:
+    """A Ray of its own with two CPUs, without dashboard; gives the address of its head."""
+    ray = pytest.importorskip("ray")
+    folder = tempfile.mkdtemp(prefix="r")  # not in HOME: Ray puts sockets there, whose paths must be short
+    context = ray.init(
+        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL", _temp_dir=folder
+    )
+    try:
+        yield context.address_info["gcs_address"]
+    finally:
+        # ray.init takes Ctrl-C and SIGTERM for itself.
+        ray.shutdown()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        shutil.rmtree(folder, ignore_errors=True)
