@@ -28,8 +28,11 @@ class Keeper(SchedulerPlugin):
 
     async def start(self, scheduler: Any) -> None:
         self.scheduler = scheduler
-        for operation in ("put", "get", "claim", "claimed", "revoke", "forget", "let_go"):
+        for operation in ("open", "put", "get", "claim", "claimed", "revoke", "forget", "let_go"):
             scheduler.handlers[f"anyrunner_{operation}"] = getattr(self, operation)
+
+    def open(self, topic: str) -> None:
+        self.claims[topic] = {}
 
     def put(self, topic: str, digest: str, data: bytes) -> None:
         self.kept.setdefault(topic, {})[digest] = data
@@ -39,7 +42,8 @@ class Keeper(SchedulerPlugin):
 
     def claim(self, topic: str, claim: str, worker: str) -> str | None:
         """Give the body to `worker`; return None, or who has it already."""
-        known = self.claims.setdefault(topic, {})
+        if (known := self.claims.get(topic)) is None:  # a run that its flow left behind reaches a worker only now
+            return "revoked"
         if claim in known:  # also by the same worker: then Dask runs it again there
             return known[claim]
         known[claim] = worker

@@ -141,6 +141,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             client = self._client
             client.register_plugin(Keeper(), name=KEEPER)
             self._topic = f"anyrunner-{id(self)}-{client.id}"
+            self._ask("anyrunner_open", topic=self._topic)
             client.subscribe_topic(self._topic, self._worker_died)
             for target in (self._send_from_outbox, self._collect_from_inbox):
                 thread = threading.Thread(target=target, name=f"anyrunner-dask-{target.__name__}", daemon=True)

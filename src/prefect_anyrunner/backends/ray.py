@@ -49,6 +49,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def _reset_ray(self) -> None:
         self._kept: dict[str, Any] = {}
         self._remote: dict[tuple[tuple[str, str], ...], Any] = {}
+        self._revoked: list[Any] = []
         self._prefix = ""
 
     @property
@@ -128,7 +129,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def __exit__(self, *exc_info: Any) -> None:
         try:
             self._finish(exc_info[0])
-            if self._prefix and self._runs_ever:
+            if self._prefix and self._runs_ever and self._none_left_behind():
                 internal_kv._internal_kv_del(self._prefix, del_by_prefix=True, namespace=_NAMESPACE)
         finally:
             self._reset_ray()
@@ -188,7 +189,18 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     # --- stopping ------------------------------------------------------------------------------------------------
 
     def _revoke(self, runs: list[Run]) -> list[bool]:
-        return [_put_if_absent(self._prefix + run.claim, b"revoked") for run in runs]
+        in_time = [_put_if_absent(self._prefix + run.claim, b"revoked") for run in runs]
+        self._revoked += [run.engine for run, yes in zip(runs, in_time, strict=True) if yes and run.engine is not None]
+        return in_time
+
+    def _none_left_behind(self) -> bool:
+        """Tell whether Ray is done with all revoked runs: as long as it is not, their claims must stay."""
+        if not self._revoked:
+            return True
+        for reference in self._revoked:
+            ray.cancel(reference, force=False, recursive=False)
+        _, left = ray.wait(self._revoked, num_returns=len(self._revoked), timeout=self.connect_timeout)
+        return not left
 
     def _interrupt(self, run: Run) -> None:
         if run.engine is not None:
