@@ -117,10 +117,10 @@ class RunnerSpec:
             raise SpecError(f"{place}: a runner is a URL, a mapping or a name, not {type(spec).__name__}")
         elif "://" in spec:
             draft = parse_url(spec.strip(), place)
-        elif (name := spec.strip()) in _registry.names():
+        elif _registry.knows(name := spec.strip()):
             draft = Draft(name, place)
         elif (entry := file().runners.get(name)) is not None:
-            if isinstance(entry.value, str) and "://" not in entry.value and entry.value not in _registry.names():
+            if isinstance(entry.value, str) and "://" not in entry.value and not _registry.knows(entry.value):
                 raise SpecError(f"{entry.place}: {hide_in_text(entry.value)!r} is neither a URL nor a backend")
             return cls._of(entry.value, entry.place, file, folder=entry.folder, source=source or place)
         else:
@@ -142,8 +142,9 @@ class RunnerSpec:
     def __str__(self) -> str:
         """Return the spec as a URL for people to read: secrets hidden, tables written out."""
         prefix, mark, rest = (self.address or "").rpartition("://")
-        schemes = _registry.BUILT_IN[self.backend].schemes if self.backend in _registry.BUILT_IN else {}
-        scheme = next((url for url, own in schemes.items() if own == prefix + mark), self.backend)
+        own = {**_registry.BUILT_IN, **_registry.STOCK}
+        schemes = own[self.backend].schemes if self.backend in own else {}
+        scheme = next((url for url, start in schemes.items() if start == prefix + mark), self.backend)
         options = "&".join(f"{name}={hide(value, name)}" for name, value in self.options.items())
         return f"{scheme}://{hide_in_text(rest)}{'?' if options else ''}{options}"
 

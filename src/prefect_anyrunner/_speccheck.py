@@ -56,7 +56,7 @@ def parse_url(url: str, place: str) -> Draft:
             options.pop(unquote(part), None)
     scheme = scheme.lower()
     return Draft(
-        scheme.partition("+")[0],
+        _registry.of_scheme(scheme),
         f"{place} ({hide_in_text(url)})",
         scheme=scheme,
         address=unquote(address) or None,

@@ -1,4 +1,7 @@
-"""The backends there are: four built in, more through entry points. Knowing one does not import it."""
+"""The backends there are: four built in, the stock runners beneath them, more through entry points.
+
+Knowing one does not import it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import importlib
 import importlib.metadata
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -91,10 +95,47 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
     }
 )
 
+_OURS_ALONE = ("portable", "rerun_lost", "connect_timeout")
+
+
+def _stock(backend: Backend) -> Backend:
+    """Return the record of the stock runner that a built-in one is made from: the same options, without ours."""
+    return replace(
+        backend,
+        name=f"stock+{backend.name}",
+        build=f"prefect_anyrunner.backends.stock:build_{backend.name}",
+        schemes={f"stock+{scheme}": prefix for scheme, prefix in backend.schemes.items()},
+        options={
+            name: option if option.scheme is None else replace(option, scheme=f"stock+{option.scheme}")
+            for name, option in backend.options.items()
+            if name not in _OURS_ALONE
+        },
+    )
+
+
+STOCK: Mapping[str, Backend] = MappingProxyType({record.name: record for record in map(_stock, BUILT_IN.values())})
+"""Prefect's, prefect-dask's and prefect-ray's own classes, to compare with: `stock+dask://`."""
+_OWN: Mapping[str, Backend] = MappingProxyType({**BUILT_IN, **STOCK})
+
 
 def names() -> tuple[str, ...]:
-    """Return the name of every known backend, the built-in ones first; loads no entry point."""
-    return (*BUILT_IN, *sorted({point.name for point in _entry_points()} - BUILT_IN.keys()))
+    """Return the names to choose from, the built-in ones first; loads no entry point.
+
+    The stock runners are known, too, but are there to compare with.
+    """
+    return (*BUILT_IN, *sorted({point.name for point in _entry_points()} - _OWN.keys()))
+
+
+def knows(name: str) -> bool:
+    """Tell whether there is a backend of that name; loads no entry point."""
+    return name in _OWN or name in names()
+
+
+def of_scheme(scheme: str) -> str:
+    """Return the name of the backend that a URL scheme belongs to: the longest name before a `+` that is one."""
+    parts = scheme.split("+")
+    candidates = ("+".join(parts[:end]) for end in range(len(parts), 0, -1))
+    return next(filter(knows, candidates), parts[0])
 
 
 def get(name: str) -> Backend | None:
@@ -104,11 +145,11 @@ def get(name: str) -> Backend | None:
     under it; BackendUnavailable when its record cannot be imported.
     """
     points = [point for point in _entry_points() if point.name == name]
-    owners = ["prefect-anyrunner"] * (name in BUILT_IN) + [_owner(point) for point in points]
+    owners = ["prefect-anyrunner"] * (name in _OWN) + [_owner(point) for point in points]
     if len(owners) > 1:
         raise SpecError(f"backend {name!r} is registered by several packages: {', '.join(owners)}; keep one of them")
     if not points:
-        return BUILT_IN.get(name)
+        return _OWN.get(name)
     try:
         backend = points[0].load()
     except Exception as error:
