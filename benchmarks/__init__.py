@@ -1,0 +1,1 @@
+"""What a task costs: `python -m benchmarks`, against the stock runners and the bare engines."""

@@ -1,0 +1,100 @@
+"""`python -m benchmarks`: measure everything, print tables, write `results.json` and the plots."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.engines import RUNNERS
+from benchmarks.server import prefect_server
+from benchmarks.tables import tables
+
+PACKAGES = ("prefect", "prefect-anyrunner", "prefect-dask", "prefect-ray", "distributed", "ray", "pebble")
+
+
+def main() -> None:
+    """Parse options, measure, and write what came out."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="100 tasks, one repeat: a look, not a result")
+    parser.add_argument("--runners", default=",".join(RUNNERS))
+    parser.add_argument("--measures", default="overhead,settle,shared,cold,memory")
+    parser.add_argument("--variants", default="stock,ours,bare")
+    parser.add_argument("--sizes", default="1000", help="tasks of one map, such as 100,1000,10000")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--megabytes", type=int, default=100, help="size of the shared argument")
+    parser.add_argument("--shared-tasks", type=int, default=100)
+    parser.add_argument("--stock-shared-tasks", type=int, default=10, help="stock ships it that often, so fewer")
+    parser.add_argument("--memory-tasks", type=int, default=10000, help="tasks through map_settled")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results.json"))
+    options = parser.parse_args()
+    if options.quick:
+        options.sizes, options.repeats, options.megabytes = "100", 1, 10
+        options.shared_tasks, options.memory_tasks = 20, 1000
+    machine = {
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "at": time.strftime("%Y-%m-%d"),
+        "load": os.getloadavg()[0],
+        "options": {name: str(value) for name, value in vars(options).items()},
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+    print(json.dumps(machine, indent=1), flush=True)
+    rows: list[dict[str, Any]] = []
+    with prefect_server() as env:
+        for measure in options.measures.split(","):
+            for runner in options.runners.split(","):
+                for row in _measured(measure, runner, options, env):
+                    rows.append(row)
+                    print(json.dumps(row), flush=True)
+                    options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    print(tables(rows))
+
+
+def _measured(
+    measure: str, runner: str, options: argparse.Namespace, env: dict[str, str]
+) -> Iterator[dict[str, Any]]:
+    order = {
+        **{name: value for name, value in vars(options).items() if name != "json"},
+        "measure": measure,
+        "runner": runner,
+        "sizes": [int(size) for size in options.sizes.split(",")],
+        "variants": options.variants.split(","),
+    }
+    if measure == "cold":
+        yield from _cold(order, env)
+        return
+    command = [sys.executable, "-m", "benchmarks.child", json.dumps(order)]
+    with subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line.startswith("{"):
+                yield json.loads(line)
+    if child.returncode:
+        print(f"{measure} of {runner} ended with exit code {child.returncode}", file=sys.stderr)
+
+
+def _cold(order: dict[str, Any], env: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Seconds from the start of `python flow.py` to the first body running, on an engine that it starts itself."""
+    for repeat in range(order["repeats"]):
+        for variant in ("stock", "ours") if repeat % 2 == 0 else ("ours", "stock"):
+            command = [sys.executable, "-m", "benchmarks.cold", order["runner"], variant, str(order["workers"])]
+            began = time.time()
+            done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+            row = {"measure": "cold", "runner": order["runner"], "variant": variant, "repeat": repeat}
+            if done.returncode == 0:
+                yield {**row, "seconds": float(done.stdout.split()[-1]) - began, "whole_s": time.time() - began}
+
+
+if __name__ == "__main__":
+    main()

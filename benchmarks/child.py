@@ -1,0 +1,198 @@
+"""One measure of one runner, in a process of its own: `python -m benchmarks.child '{"measure": ...}'`, rows on stdout.
+
+Stock and ours take turns on one engine whose workers are warm; each run is a flow run, timed from inside. After each
+one the process waits until the server has seen the end of every task run: what it still works on would slow the next.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+from prefect import flow, unmapped
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES
+from prefect.context import FlowRunContext
+
+from benchmarks.engines import bare, engine, make
+from benchmarks.tasks import noop, weigh
+
+Row = dict[str, Any]
+
+
+def in_flow(runner: Any, body: Callable[[], Row]) -> Row:
+    """Run `body` inside a flow run on `runner`; return its row, completed by what the server saw."""
+
+    @flow(name="benchmark", task_runner=runner)
+    def benchmark() -> tuple[UUID, Row]:
+        context = FlowRunContext.get()
+        assert context is not None
+        assert context.flow_run is not None
+        return context.flow_run.id, body()
+
+    began = time.perf_counter()
+    flow_run_id, row = benchmark()
+    row["flow_s"] = time.perf_counter() - began
+    row["missing_in_api"] = _until_told(flow_run_id, row.pop("runs"))
+    return row
+
+
+def _until_told(flow_run_id: UUID, runs: int) -> int:
+    """Wait until the API shows the end of `runs` task runs; return how many it still lacks when nothing comes any more."""
+    ended = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=list(TERMINAL_STATES))))
+    of_flow = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    seen, since = -1, time.monotonic()
+    with get_client(sync_client=True) as client:
+        while time.monotonic() - since < 20:
+            answer = client._client.post(
+                "/task_runs/count",
+                json={
+                    "task_runs": ended.model_dump(mode="json"),
+                    "flow_runs": of_flow.model_dump(mode="json"),
+                },
+            )
+            told = int(answer.json())
+            if told >= runs:
+                return 0
+            if told != seen:
+                seen, since = told, time.monotonic()
+            time.sleep(0.25)
+    return runs - seen
+
+
+def warm(workers: int) -> int:
+    """Have every worker run something of this flow run before the clock starts; return how many task runs that took."""
+    count = 4 * workers
+    for future in noop.map(range(count)):
+        future.result()
+    return count
+
+
+def overhead(order: dict[str, Any], address: str | None) -> Iterator[Row]:
+    """One `map` of no-ops: seconds until it is submitted, and until the last result is there."""
+    workers = order["workers"]
+
+    def timed(n: int) -> Row:
+        before = warm(workers)
+        began = time.perf_counter()
+        futures = noop.map(range(n))
+        submitted = time.perf_counter() - began
+        for future in futures:
+            future.result()
+        return {"submit_s": submitted, "total_s": time.perf_counter() - began, "runs": before + n}
+
+    for size in order["sizes"]:
+        for repeat in range(order["repeats"]):
+            for variant in _in_turn(order["variants"], repeat):
+                if variant == "bare":
+                    with bare(order["runner"], workers, address) as submit:
+                        submit(4 * workers)[0]()
+                        began = time.perf_counter()
+                        wait, _keep = submit(size)
+                        submitted = time.perf_counter() - began
+                        wait()
+                        row: Row = {"submit_s": submitted, "total_s": time.perf_counter() - began}
+                else:
+                    runner = make(order["runner"], variant, workers, address)
+                    row = in_flow(runner, lambda size=size: timed(size))  # type: ignore[misc]
+                yield {"variant": variant, "size": size, "repeat": repeat, **row}
+
+
+def settling(order: dict[str, Any], address: str | None) -> Iterator[Row]:
+    """Futures that have all ended: seconds of `settle`, and of `[future.result() for future in futures]`."""
+    from prefect_anyrunner import settle
+
+    def timed(n: int, how: str) -> Row:
+        before = warm(order["workers"])
+        futures = noop.map(range(n))
+        _until_ended(order["runner"], futures)
+        began = time.perf_counter()
+        if how == "settle":
+            settle(futures)
+        else:
+            _ = [future.result() for future in futures]
+        return {"seconds": time.perf_counter() - began, "runs": before + n}
+
+    for size in order["sizes"]:
+        for repeat in range(order["repeats"]):
+            for variant in _in_turn([each for each in order["variants"] if each != "bare"], repeat):
+                for how in ("loop", "settle"):
+                    runner = make(order["runner"], variant, order["workers"], address)
+                    row = in_flow(runner, lambda size=size, how=how: timed(size, how))  # type: ignore[misc]
+                    yield {"variant": variant, "how": how, "size": size, "repeat": repeat, **row}
+
+
+def _until_ended(runner: str, futures: Any) -> None:
+    """Wait until all have ended without asking for results: by the engine's own means for the stock runners."""
+    if hasattr(type(futures[0]), "outcome"):
+        left = threading.Semaphore(0)
+        for future in futures:
+            future.add_done_callback(lambda _: left.release())
+        for _ in futures:
+            left.acquire()
+    elif runner == "ray":
+        import ray
+
+        references = [future.wrapped_future for future in futures]
+        ray.wait(references, num_returns=len(references))
+    elif runner == "dask":
+        import distributed
+
+        distributed.wait([future.wrapped_future for future in futures])
+    else:
+        for future in futures:
+            future.wrapped_future.exception()
+
+
+def shared(order: dict[str, Any], address: str | None) -> Iterator[Row]:
+    """One large argument for many tasks: seconds until all have it."""
+
+    def timed(n: int) -> Row:
+        before = warm(order["workers"])
+        data = bytes(order["megabytes"] * 10**6)
+        began = time.perf_counter()
+        for future in weigh.map(range(n), data=unmapped(data)):
+            future.result()
+        return {"total_s": time.perf_counter() - began, "runs": before + n}
+
+    for repeat in range(order["repeats"]):
+        for variant in _in_turn([each for each in order["variants"] if each != "bare"], repeat):
+            size = order["shared_tasks"] if variant == "ours" else order["stock_shared_tasks"]
+            runner = make(order["runner"], variant, order["workers"], address)
+            row = in_flow(runner, lambda size=size: timed(size))  # type: ignore[misc]
+            yield {"variant": variant, "size": size, "megabytes": order["megabytes"], "repeat": repeat, **row}
+
+
+def _in_turn(variants: list[str], repeat: int) -> list[str]:
+    return variants if repeat % 2 == 0 else variants[::-1]
+
+
+MEASURES: dict[str, Callable[[dict[str, Any], str | None], Iterator[Row]]] = {
+    "overhead": overhead,
+    "settle": settling,
+    "shared": shared,
+}
+
+
+def main() -> None:
+    """Measure what the first argument orders, and print each row as a line of JSON."""
+    order = json.loads(sys.argv[1])
+    with engine(order["runner"], order["workers"]) as address:
+        for row in MEASURES[order["measure"]](order, address):
+            print(json.dumps({"measure": order["measure"], "runner": order["runner"], **row}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Rows as tables: medians, and the spread from the smallest to the largest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from statistics import median
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def tables(rows: list[Row]) -> str:
+    """Return every measure as a Markdown table."""
+    parts = []
+    for title, measure, keys, value, unit in (
+        ("Overhead per task", "overhead", ("runner", "size"), lambda row: 1e3 * row["total_s"] / row["size"], "ms"),
+        ("Submit, per task", "overhead", ("runner", "size"), lambda row: 1e3 * row["submit_s"] / row["size"], "ms"),
+        ("Settling finished futures", "settle", ("runner", "size", "how"), lambda row: row["seconds"], "s"),
+        ("A shared argument, per task", "shared", ("runner",), lambda row: 1e3 * row["total_s"] / row["size"], "ms"),
+        ("Cold start to the first body", "cold", ("runner",), lambda row: row["seconds"], "s"),
+    ):
+        chosen = [row for row in rows if row["measure"] == measure]
+        if chosen:
+            parts.append(f"### {title} ({unit})\n\n{_table(chosen, keys, value)}")
+    return "\n\n".join(parts)
+
+
+def _table(rows: list[Row], keys: tuple[str, ...], value: Any) -> str:
+    cells: dict[tuple[Any, ...], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    variants: list[str] = []
+    for row in rows:
+        cells[tuple(row[key] for key in keys)][row["variant"]].append(value(row))
+        if row["variant"] not in variants:
+            variants.append(row["variant"])
+    lines = [f"| {' | '.join((*keys, *variants, 'stock / ours'))} |", f"|{' --- |' * (len(keys) + len(variants) + 1)}"]
+    for key, by_variant in cells.items():
+        told = [_cell(by_variant.get(variant, [])) for variant in variants]
+        stock, ours = by_variant.get("stock"), by_variant.get("ours")
+        ratio = f"{median(stock) / median(ours):.2f}" if stock and ours else ""
+        lines.append(f"| {' | '.join((*map(str, key), *told, ratio))} |")
+    return "\n".join(lines)
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    return f"{median(values):.2f} ({min(values):.2f}-{max(values):.2f})"

@@ -1,0 +1,30 @@
+"""The tasks and functions that are timed: they do nothing, so that what is left is overhead."""
+
+from __future__ import annotations
+
+import time
+
+from prefect import task
+
+
+@task
+def noop(number: int) -> int:
+    """Return at once."""
+    return number
+
+
+@task
+def weigh(number: int, data: bytes) -> int:
+    """Take a large argument and give back a number."""
+    return len(data) + number
+
+
+@task
+def now() -> float:
+    """Tell when the body ran, by the clock that all processes of this machine share."""
+    return time.time()
+
+
+def bare_noop(number: int) -> int:
+    """Do what `noop` does, without Prefect."""
+    return number
