@@ -38,10 +38,26 @@ _CANCELLED = (concurrent.futures.CancelledError, asyncio.CancelledError)
 _UPSTREAM = re.compile(r"Upstream task run '([0-9a-f-]{36})'")
 
 
+class StateFuture:
+    """The future of a run of which only the final state is at hand."""
+
+    def __init__(self, state: State[Any]) -> None:
+        self._final_state = state
+        self.task_run_id = state.state_details.task_run_id
+        self.task_name = UNNAMED if self.task_run_id is not None else "flow"
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Do nothing: the run has ended."""
+
+    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
+        """Call `fn(self)`: the run has ended."""
+        fn(self)
+
+
 class StockRun:
     """A future of a stock runner: `look()` for its outcome, `when_done()` to be called."""
 
-    def __init__(self, future: PrefectFuture[Any]) -> None:
+    def __init__(self, future: PrefectFuture[Any] | StateFuture) -> None:
         self.future = future
         self.run_id: UUID | None = getattr(future, "task_run_id", None) if not hasattr(future, "flow_run_id") else None
         self._engine: Any = None
@@ -192,7 +208,7 @@ class StockRun:
     def _made(self, status: Status, **facts: Any) -> Outcome:
         state = facts.get("state")
         return Outcome(
-            task_name=UNNAMED,
+            task_name=getattr(self.future, "task_name", UNNAMED),
             task_run_id=self.run_id,
             status=status,
             ended=state.timestamp if state is not None else None,
@@ -211,7 +227,7 @@ _RAY_LOSSES = frozenset(
 )
 
 
-def runner_of(future: PrefectFuture[Any]) -> str | None:
+def runner_of(future: PrefectFuture[Any] | StateFuture) -> str | None:
     """Return the kind of runner a stock future came from, as specs name it; None when it is another's."""
     wrapped = getattr(future, "wrapped_future", None)
     if isinstance(wrapped, concurrent.futures.Future):

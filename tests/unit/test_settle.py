@@ -7,9 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from prefect.exceptions import UnfinishedRun
+from prefect.client.schemas.objects import State
+from prefect.exceptions import CrashedRun, UnfinishedRun
+from prefect.states import Completed, Crashed, Failed, Running
 from tests.unit.fake_future import FakeFuture
 
 from prefect_anyrunner import Report, Status, TaskRunsFailed, agather, as_settled, asettle, gather, settle
@@ -38,6 +41,44 @@ def once_waited_for(*futures: FakeFuture, do: Callable[[], object]) -> threading
     thread = threading.Thread(target=act)
     thread.start()
     return thread
+
+
+# --- states stand for their runs (rule E2) ---------------------------------------------------------------------------
+
+
+def state_of(state: State[Any], **ids: Any) -> State[Any]:
+    state.state_details.task_run_id = ids.get("task", uuid4())
+    return state
+
+
+def test_final_states_are_settled_in_their_shape() -> None:
+    error = ValueError("boom")
+    good, bad = state_of(Completed(data=4)), state_of(Failed(data=error))
+    report = settle({"a": [good, bad], "b": good})
+    assert [(each.path, each.status) for each in report] == [
+        (("a", 0), Status.COMPLETED),
+        (("a", 1), Status.FAILED),
+        (("b",), Status.COMPLETED),
+    ]
+    assert [each.value for each in report] == [4, None, 4]
+    assert report[1].error is error
+    assert gather([good]) == [4]
+
+
+def test_state_of_a_flow_run_stands_for_the_states_it_holds() -> None:
+    inner = [state_of(Completed(data=1)), {"b": state_of(Crashed(data=CrashedRun("gone")))}]
+    report = settle(Failed(data=inner))
+    assert [(each.path, each.status) for each in report] == [((0,), Status.COMPLETED), ((1, "b"), Status.CRASHED)]
+
+
+def test_state_of_a_flow_run_that_holds_none_stands_for_itself() -> None:
+    (outcome,) = settle(Completed(data=[1, 2]))
+    assert (outcome.task_name, outcome.value) == ("flow", [1, 2])
+
+
+def test_state_that_is_not_final_is_refused_by_place() -> None:
+    with pytest.raises(TypeError, match=r"futures\[0\] is a state that is not final \(Running\)"):
+        settle([state_of(Running())])
 
 
 # --- what can be passed ---------------------------------------------------------------------------------------------
