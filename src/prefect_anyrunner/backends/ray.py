@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import prefect_ray
@@ -43,6 +45,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         self.rerun_lost = rerun_lost
         self.connect_timeout = connect_timeout
         self._nested = False
+        self._lent_token = False
         self._reset_tracking()
         self._reset_ray()
 
@@ -95,10 +98,9 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         return self
 
     def _connect(self) -> None:
-        if self.address is None:
-            super().__enter__()
-            return
-        if ray.is_initialized():
+        if self.address is None or ray.is_initialized():
+            if self.address is None and not ray.is_initialized():
+                self._lent_token = _lend_token()
             super().__enter__()
             return
         try:
@@ -137,6 +139,9 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 TaskRunner.__exit__(self, *exc_info)
             else:
                 super().__exit__(*exc_info)
+            if self._lent_token:
+                os.environ.pop(_TOKEN_VARIABLE, None)
+                self._lent_token = False
 
     def _put_away(self, digest: str, data: bytes) -> None:
         self._kept[digest] = ray.put(data)
@@ -216,6 +221,25 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             if refs:
                 ray.wait(refs, num_returns=len(refs))
         yield
+
+
+_TOKEN_VARIABLE = "RAY_AUTH_TOKEN"
+_token = ""
+
+
+def _lend_token() -> bool:
+    """Give a Ray that is about to start here a token of this process, unless the user has one; tell whether that was so.
+
+    Ray would otherwise write one into the user's home folder, and leave it there.
+    """
+    global _token
+    given = ("RAY_AUTH_MODE", _TOKEN_VARIABLE, "RAY_AUTH_TOKEN_PATH")
+    ours = bool(_token)  # Ray itself sets the mode at the first start, and reads the token once per process
+    if (not ours and any(name in os.environ for name in given)) or Path("~/.ray/auth_token").expanduser().exists():
+        return False
+    _token = _token or secrets.token_hex(32)
+    os.environ[_TOKEN_VARIABLE] = _token
+    return True
 
 
 def _put_if_absent(key: str, value: bytes) -> bool:
