@@ -36,12 +36,14 @@ def parse(text: str, file: str) -> ast.Module:
 @task
 def count(folder: str, file: str) -> Counts:
     """Return how many lines, functions and classes `file` has. Raises SyntaxError if it does not parse."""
-    path = Path(folder, file)
     try:
-        with tokenize.open(path) as lines:  # reads the file in the encoding it declares
+        with tokenize.open(Path(folder, file)) as lines:  # reads the file in the encoding it declares
             text = lines.read()
+    except (SyntaxError, UnicodeDecodeError) as error:  # not in its encoding
+        raise SyntaxError(str(error), (file, None, None, None)) from error
+    try:
         tree = parse(text, file)
-    except (UnicodeDecodeError, ValueError) as error:  # not in its encoding; null bytes
+    except ValueError as error:  # null bytes
         raise SyntaxError(str(error), (file, None, None, None)) from error
     kinds = Counter(type(node) for node in ast.walk(tree))
     return {
