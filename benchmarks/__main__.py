@@ -61,9 +61,7 @@ def main() -> None:
     print(tables(rows))
 
 
-def _measured(
-    measure: str, runner: str, options: argparse.Namespace, env: dict[str, str]
-) -> Iterator[dict[str, Any]]:
+def _measured(measure: str, runner: str, options: argparse.Namespace, env: dict[str, str]) -> Iterator[dict[str, Any]]:
     order = {
         **{name: value for name, value in vars(options).items() if name != "json"},
         "measure": measure,

@@ -50,7 +50,7 @@ def in_flow(runner: Any, body: Callable[[], Row]) -> Row:
 
 
 def _until_told(flow_run_id: UUID, runs: int) -> int:
-    """Wait until the API shows the end of `runs` task runs; return how many it still lacks when nothing comes any more."""
+    """Wait until the API shows the end of `runs` task runs; return how many it lacks when nothing more comes."""
     ended = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=list(TERMINAL_STATES))))
     of_flow = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
     seen, since = -1, time.monotonic()

@@ -2,6 +2,7 @@
 
     choosing   RunnerSpec, AnyTaskRunner, pick, use_runner        which runner a flow runs on
     waiting    settle, gather, as_settled, asettle, agather       until all task runs have ended
+    mapping    map_settled                                        inputs without end, a window of runs at a time
     policy     FailurePolicy                                      when failures are too many
     telling    Report, Outcome, Status, TaskRunsFailed            what became of them
     errors     AnyRunnerError and its tree                         what can go wrong (see `_errors`)
@@ -17,6 +18,7 @@ from prefect_anyrunner._errors import CannotTravel as CannotTravel
 from prefect_anyrunner._errors import EngineUnreachable as EngineUnreachable
 from prefect_anyrunner._errors import SpecError as SpecError
 from prefect_anyrunner._errors import TaskRunsFailed as TaskRunsFailed
+from prefect_anyrunner._map import map_settled as map_settled
 from prefect_anyrunner._outcome import Outcome as Outcome
 from prefect_anyrunner._outcome import Status as Status
 from prefect_anyrunner._policy import FailurePolicy as FailurePolicy

@@ -47,9 +47,29 @@ def _nothing(done: int, failed: int, total: int | None) -> None:
 def _bar(total: int | None) -> Iterator[Progress]:
     # Here, for most waits draw nothing and rich takes its time to import.
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]} failed"), TimeElapsedColumn())
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]} failed"),
+        TextColumn("{task.fields[rate]:.1f}/s"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        line = bar.add_task("", total=total, failed=0)
-        yield lambda done, failed, total: bar.update(line, completed=done, failed=failed, total=total)
+        line = bar.add_task("", total=total, failed=0, rate=0.0)
+
+        def draw(done: int, failed: int, total: int | None) -> None:
+            rate = bar.tasks[0].speed or 0.0
+            bar.update(line, completed=done, failed=failed, total=total, rate=rate)
+
+        yield draw

@@ -11,6 +11,7 @@ from typing import Any, overload
 from prefect_anyrunner._errors import TaskRunsFailed
 from prefect_anyrunner._outcome import Outcome, Status
 from prefect_anyrunner._render import alike, counted, error_text, group_lines, headline, kind_of, label
+from prefect_anyrunner._rows import Rows
 
 _RAISE: Any = object()
 GROUPS_IN_NOTE = 10
@@ -26,7 +27,7 @@ class Report(Sequence[Outcome]):
     """
 
     def __init__(self, outcomes: Iterable[Outcome], *, tolerated: int = 0, withdrawn: Iterable[int] = ()) -> None:
-        self.outcomes = tuple(outcomes)
+        self.outcomes: Sequence[Outcome] = outcomes if isinstance(outcomes, Rows) else tuple(outcomes)
         self.tolerated = tolerated
         self.withdrawn = frozenset(withdrawn)
 
@@ -35,7 +36,7 @@ class Report(Sequence[Outcome]):
     @overload
     def __getitem__(self, place: slice) -> tuple[Outcome, ...]: ...
     def __getitem__(self, place: int | slice) -> Outcome | tuple[Outcome, ...]:
-        return self.outcomes[place]
+        return self.outcomes[place] if isinstance(place, int) else tuple(self.outcomes[place])
 
     def __len__(self) -> int:
         return len(self.outcomes)
@@ -55,7 +56,10 @@ class Report(Sequence[Outcome]):
     @property
     def counts(self) -> Counter[Status]:
         """How many outcomes have each status; duplicates count each time."""
-        return Counter(outcome.status for outcome in self.outcomes)
+        counts = Counter(outcome.status for outcome in self.failures)
+        if completed := len(self.outcomes) - counts.total():
+            counts[Status.COMPLETED] = completed
+        return counts
 
     @property
     def ok(self) -> bool:
@@ -65,6 +69,8 @@ class Report(Sequence[Outcome]):
     @property
     def failures(self) -> tuple[Outcome, ...]:
         """Every outcome that is not COMPLETED, also blocked and cancelled ones."""
+        if isinstance(self.outcomes, Rows):
+            return self.outcomes.not_completed
         return tuple(outcome for outcome in self.outcomes if outcome.status is not Status.COMPLETED)
 
     def groups(self) -> list[tuple[Outcome, ...]]:
@@ -92,11 +98,12 @@ class Report(Sequence[Outcome]):
             return
         for member in members:
             _note(member)
-        distinct = _distinct(self.outcomes)
+        distinct = _distinct(self.failures)
+        completed = {outcome.task_run_id for outcome in self.outcomes if outcome.status is Status.COMPLETED}
         statuses = Counter(outcome.status for outcome in distinct)
         message = headline(
             members,
-            total=len(distinct),
+            total=len(distinct) + len(completed),
             blocked=statuses[Status.BLOCKED] - sum(member.status is Status.BLOCKED for member in members),
             withdrawn=sum(outcome.index in self.withdrawn for outcome in distinct),
             tolerated=self.tolerated,
@@ -108,13 +115,12 @@ class Report(Sequence[Outcome]):
 
     def _members(self) -> list[Outcome]:
         """Return the outcomes whose errors stand in the group: each run once, blocked ones only without their root."""
-        runs = _distinct(self.outcomes)
-        here = {outcome.task_run_id for outcome in runs if outcome.status is not Status.COMPLETED}
+        runs = _distinct(self.failures)
+        here = {outcome.task_run_id for outcome in runs}
         return [
             outcome
             for outcome in runs
-            if outcome.status is not Status.COMPLETED
-            and outcome.index not in self.withdrawn
+            if outcome.index not in self.withdrawn
             and not (outcome.status is Status.BLOCKED and not here.isdisjoint(outcome.upstream))
         ]
 

@@ -106,7 +106,7 @@ class Waiting:
     """
 
     def __init__(self, places: Sequence[Place], timeout: float | None) -> None:
-        self.places = places
+        self.places = list(places)
         self.deadline = Deadline(timeout)
         self.runs: dict[int, Run] = {}
         for number, place in enumerate(places):
