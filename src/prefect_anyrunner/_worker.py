@@ -194,11 +194,6 @@ def _warm_context(side: WorkerSide, digest: str) -> _Warm:
     return warm
 
 
-def warm_up(side: WorkerSide, digest: str) -> None:
-    """Enter a run's context in this thread before its first task comes."""
-    _warm_context(side, digest)
-
-
 def interrupt(claim: str) -> bool:
     """Ask the body that runs under `claim` in this process to stop; False if none does.
 
@@ -293,7 +288,7 @@ def pack(side: WorkerSide, task: Task[Any, Any], task_run: TaskRun, raised: Base
         metadata = state.data.metadata
     if state.is_completed():
         try:
-            value = dumps(state.result(_sync=True), what=f"the result of task {task.name!r}")  # type: ignore[call-overload]
+            value = dumps(result_of(state), what=f"the result of task {task.name!r}")
         except CannotTravel as exc:
             return _pack_failure(side, task_run, exc)
         return _packed(side, task_run, state, metadata=metadata, value=value, value_size=len(value))
@@ -335,6 +330,16 @@ def _packed(side: WorkerSide, task_run: TaskRun, state: State[Any], **more: Any)
         total_run_time=task_run.total_run_time,
         **more,
     )
+
+
+def result_of(state: State[Any]) -> Any:
+    """Return what a completed state holds; `State.result` would go through an event loop for it, for 0.3 ms."""
+    data: Any = state.data
+    if isinstance(data, ResultRecord):
+        return data.result
+    if data is None or isinstance(data, ResultRecordMetadata):
+        return state.result(_sync=True)  # type: ignore[call-overload]
+    return data
 
 
 def error_of(state: State[Any]) -> BaseException:

@@ -5,17 +5,23 @@ Sent to the scheduler by `register_plugin`; it imports nothing but distributed.
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from typing import Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 KEEPER = "prefect-anyrunner-keeper"
+_SETTLING = 60.0
+"""Seconds for which a claim outlives its key: a worker may still be about to run what nobody wants any more."""
 
 
 class Keeper(SchedulerPlugin):
     """Keeps, per runner (a topic), claims and bytes; told when a worker dies, it names the runs that died with it.
 
     The first to claim a body has it, be it a worker that wants to run it or the driver that wants it never to run.
+    Outcomes go through here to the client whose runs they are, in the stream that also says that a key is done, so that
+    nobody has to ask for them.
     """
 
     name = KEEPER
@@ -24,15 +30,28 @@ class Keeper(SchedulerPlugin):
     def __init__(self) -> None:
         self.claims: dict[str, dict[str, str]] = {}
         self.kept: dict[str, dict[str, bytes]] = {}
+        self.clients: dict[str, str] = {}
+        self.forgotten: deque[tuple[float, str]] = deque()
         self.scheduler: Any = None
 
     async def start(self, scheduler: Any) -> None:
         self.scheduler = scheduler
-        for operation in ("open", "put", "get", "claim", "claimed", "revoke", "forget", "let_go"):
+        for operation in ("open", "put", "get", "claim", "claimed", "revoke", "let_go"):
             scheduler.handlers[f"anyrunner_{operation}"] = getattr(self, operation)
+        scheduler.stream_handlers["anyrunner_ended"] = self.ended
 
-    def open(self, topic: str) -> None:
+    def open(self, topic: str, client: str) -> None:
         self.claims[topic] = {}
+        self.clients[topic] = client
+
+    def ended(self, topic: str, claim: str, outcome: bytes, worker: str) -> None:
+        """Pass on what a worker says of a run."""
+        self._tell(topic, {"claim": claim, "outcome": outcome})
+
+    def _tell(self, topic: str, event: dict[str, Any]) -> None:
+        # Not by log_event, which would keep the last thousand of them here.
+        if (client := self.clients.get(topic)) in self.scheduler.client_comms:
+            self.scheduler.report({"op": "event", "topic": topic, "event": (time.time(), event)}, client=client)
 
     def put(self, topic: str, digest: str, data: bytes) -> None:
         self.kept.setdefault(topic, {})[digest] = data
@@ -57,17 +76,25 @@ class Keeper(SchedulerPlugin):
         known = self.claims.setdefault(topic, {})
         return [claim for claim in claims if known.setdefault(claim, "revoked") == "revoked"]
 
-    def forget(self, topic: str, claims: list[str]) -> None:
-        known = self.claims.get(topic, {})
-        for claim in claims:
-            known.pop(claim, None)
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        """Drop the claims of keys that Dask has forgotten a while ago; those of revoked runs stay with their topic."""
+        if finish != "forgotten" or not isinstance(key, str):
+            return
+        now = time.monotonic()
+        self.forgotten.append((now, key.rpartition("-")[2]))
+        while self.forgotten[0][0] < now - _SETTLING:
+            claim = self.forgotten.popleft()[1]
+            for known in self.claims.values():
+                if known.get(claim, "revoked") != "revoked":
+                    del known[claim]
 
     def let_go(self, topic: str) -> None:
         self.claims.pop(topic, None)
         self.kept.pop(topic, None)
+        self.clients.pop(topic, None)
 
     def remove_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
         for topic, claims in self.claims.items():
             lost = [claim for claim, owner in claims.items() if owner == worker]
             if lost:
-                scheduler.log_event(topic, {"worker": worker, "claims": lost})
+                self._tell(topic, {"worker": worker, "claims": lost})

@@ -34,7 +34,7 @@ from .._future import AnyFuture, Look
 from .._outcome import LazyValue, Outcome, Status
 from .._prefect import ResultRecord, ResultRecordMetadata, create_task_run
 from .._transport import loads, unpack_error
-from .._worker import Packed, crashed_error, current_worker, error_of, run_engine, without_data
+from .._worker import Packed, crashed_error, current_worker, error_of, result_of, run_engine, without_data
 from ._upstreams import blame, blockers, find_upstreams, has_ended
 
 _RESENDS = 20
@@ -149,6 +149,7 @@ class TrackedRunner:
         self._closing = False
         self._lazy: list[weakref.ref[LazyValue]] = []
         self._unlooked: list[tuple[Look, Status]] = []
+        self._unlooked_limit = 1000
         self._ready: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._ready_thread: threading.Thread | None = None
         self._bulk = threading.local()
@@ -369,7 +370,7 @@ class TrackedRunner:
         value: Any = None
         error: BaseException | None = None
         if state.is_completed():
-            value = state.result(_sync=True)  # type: ignore[call-overload]
+            value = result_of(state)
         elif raised is not None:
             error = raised
         elif state.is_failed() or state.is_crashed() or state.is_cancelled():
@@ -446,6 +447,9 @@ class TrackedRunner:
             self._runs.pop(task_run.id, None)
             if not run.future.look.taken:  # whether it ever is will be known at the end of the flow
                 self._unlooked.append((run.future.look, status))
+                if len(self._unlooked) >= self._unlooked_limit:
+                    self._unlooked = [each for each in self._unlooked if not each[0].taken]
+                    self._unlooked_limit = 2 * len(self._unlooked) + 1000
             if not self._runs:
                 self._idle.notify_all()
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import pickle
 import queue
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
+from uuid import UUID
 
 import distributed
 import prefect_dask
 from distributed import rejoin, secede
+from prefect.exceptions import MissingResult
 from prefect.task_runners import TaskRunner
 
 from .._errors import EngineUnreachable
 from .._future import AnyFuture
-from .._worker import Packed, Parcel, current_worker, interrupt, process_name, run_parcel, warm_up
+from .._worker import Packed, Parcel, current_worker, interrupt, process_name, run_parcel
 from ._dask_scheduler import KEEPER, Keeper
 from ._remote import RemoteRunner
-from ._tracked import Run
+from ._tracked import Phase, Run
 
 KEEP_ON_WORKER = 2**18
 """Bytes from which a result stays on its worker until somebody asks for it."""
@@ -141,8 +144,10 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             client = self._client
             client.register_plugin(Keeper(), name=KEEPER)
             self._topic = f"anyrunner-{id(self)}-{client.id}"
-            self._ask("anyrunner_open", topic=self._topic)
-            client.subscribe_topic(self._topic, self._worker_died)
+            self._ask("anyrunner_open", topic=self._topic, client=client.id)
+            client.subscribe_topic(self._topic, self._told)
+            if not self._nested:  # workers import Prefect and this package while the flow still submits
+                client.loop.add_callback(client._run, process_name, on_error="ignore")
             for target in (self._send_from_outbox, self._collect_from_inbox):
                 thread = threading.Thread(target=target, name=f"anyrunner-dask-{target.__name__}", daemon=True)
                 thread.start()
@@ -214,60 +219,42 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     def _collect_from_inbox(self) -> None:
         while (first := self._inbox.get()) is not None:
             if isinstance(first, dict):
-                self._lose_runs_of(first)
+                self._take_in(first)
                 continue
-            batch = [first]
-            while not self._inbox.empty() and len(batch) < 500:
-                more = self._inbox.get()
-                if more is None or isinstance(more, dict):
-                    self._inbox.put(more)
-                    break
-                batch.append(more)
+            run, claim, future = first
             try:
-                self._collect(batch)
+                self._done(run, claim, future)
             except BaseException as exc:
-                for run, _, _ in batch:
-                    self.lost(run, f"its outcome could not be collected: {exc!r}", started=True, cause=exc)
-            del first, batch  # the last references: what Dask still holds for us it would compute again when lost
+                self.lost(run, f"its outcome could not be collected: {exc!r}", started=True, cause=exc)
+            del first, run, future  # the last references: what Dask still holds for us it would compute again when lost
 
-    def _collect(self, batch: list[tuple[Run, str, Any]]) -> None:
-        good = [each for each in batch if each[2].status == "finished"]
-        gathered: dict[int, Any] = {}
-        if good:
-            try:
-                results = self._client.gather([future for _, _, future in good])
-                gathered = {id(future): result for (_, _, future), result in zip(good, results, strict=True)}
-            except Exception:  # one of them was lost on the way: ask for each alone
-                for _, _, future in good:
-                    try:
-                        gathered[id(future)] = future.result(timeout=30)
-                    except Exception as exc:
-                        gathered[id(future)] = exc
-        claims = [claim for _, claim, _ in batch]
-        claimed = None
-        for run, claim, future in batch:
-            result = gathered.get(id(future))
-            if claim != run.claim:  # word of an execution that was given up before: the run is executed again
-                continue
-            if isinstance(result, Packed):
-                self.arrived(run, result)
-                continue
-            if claimed is None:
-                claimed = set(self._ask("anyrunner_claimed", topic=self._topic, claims=claims))
-            cause = result if isinstance(result, BaseException) else _error_of(future)
-            self.lost(run, "its Dask worker was lost while it ran", started=claim in claimed, cause=cause)
-        self._ask("anyrunner_forget", topic=self._topic, claims=claims)
-
-    def _worker_died(self, event: Any) -> None:
+    def _told(self, event: Any) -> None:
         # Called in the client's event loop, where nothing may wait: what follows is the collecting thread's.
         self._inbox.put(event[1])
 
-    def _lose_runs_of(self, message: dict[str, Any]) -> None:
+    def _take_in(self, message: dict[str, Any]) -> None:
+        if "outcome" in message:
+            claim = message["claim"]
+            with self._runs_lock:
+                run = self._runs.get(UUID(claim.partition(".")[0]))
+            if run is not None and run.claim == claim:  # else word of an execution that was given up before
+                try:
+                    self.arrived(run, pickle.loads(message["outcome"]), _Fetch(run.engine, run.id))
+                except BaseException as exc:
+                    self.lost(run, f"its outcome could not be read: {exc!r}", started=True, cause=exc)
+            return
         claims = set(message["claims"])
         with self._runs_lock:
             lost = [run for run in self._runs.values() if run.claim in claims]
         for run in lost:
             self.lost(run, f"its Dask worker {message['worker']} died while it ran", started=True)
+
+    def _done(self, run: Run, claim: str, future: Any) -> None:
+        """End a run whose key is done without an outcome, which would have come before."""
+        if claim != run.claim or run.phase is Phase.ENDED:
+            return
+        claimed = self._ask("anyrunner_claimed", topic=self._topic, claims=[claim])
+        self.lost(run, "its Dask worker was lost while it ran", started=bool(claimed), cause=_error_of(future))
 
     # --- stopping ------------------------------------------------------------------------------------------------
 
@@ -296,6 +283,28 @@ def _error_of(future: Any) -> BaseException | None:
         return None
     error = future.exception(timeout=10)
     return error if isinstance(error, BaseException) else None
+
+
+class _Fetch:
+    """Brings a result that stayed on its worker; holds the Dask future, without which Dask would drop it."""
+
+    def __init__(self, future: Any, task_run_id: UUID) -> None:
+        self._future = future
+        self._task_run_id = task_run_id
+
+    def __call__(self) -> bytes:
+        data: Any = None
+        problem: Exception | None = None
+        try:
+            data = self._future.result(timeout=300)
+        except Exception as exc:
+            problem = exc
+        if not isinstance(data, bytes):  # Dask asked for it to be computed again, which no worker does (rule C3)
+            raise MissingResult(
+                f"The result of task run {self._task_run_id} was lost with the Dask worker that kept it."
+            ) from problem
+        self._future = None
+        return data
 
 
 # --- on the worker -----------------------------------------------------------------------------------------------
@@ -329,14 +338,28 @@ class _DaskSide:
         refused: str | None = self._ask("anyrunner_claim", claim=key)
         return refused
 
+    def tell(self, claim: str, packed: Packed) -> None:
+        """Send an outcome ahead of the word that its key is done: in the same stream, so in that order."""
+        worker = self._worker
+        message = {
+            "op": "anyrunner_ended",
+            "topic": self._topic,
+            "claim": claim,
+            "outcome": pickle.dumps(packed, pickle.HIGHEST_PROTOCOL),
+        }
+        worker.loop.add_callback(worker.batched_stream.send, message)
 
-def _run_here(parcel: tuple[Any, ...]) -> Packed:
+
+def _run_here(parcel: tuple[Any, ...]) -> bytes | None:
+    """Run a parcel and tell the driver; return what is to stay here until somebody asks, a large result."""
     topic, *fields = parcel
-    return run_parcel(_DaskSide(topic), Parcel(*fields))
-
-
-def _warm_here(topic: str, digest: str) -> None:
-    warm_up(_DaskSide(topic), digest)
+    side = _DaskSide(topic)
+    packed = run_parcel(side, Parcel(*fields))
+    kept: bytes | None = None
+    if packed.value_size >= KEEP_ON_WORKER and packed.metadata is None:
+        kept, packed = packed.value, packed._replace(value=None)
+    side.tell(fields[0], packed)
+    return kept
 
 
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:

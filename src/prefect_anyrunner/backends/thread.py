@@ -18,7 +18,7 @@ from prefect.task_runners import TaskRunner
 from .._errors import CannotTravel
 from .._future import AnyFuture
 from .._transport import dumps, loads, pack_error, unpack_error
-from .._worker import Interrupted, error_of, process_name, run_engine
+from .._worker import Interrupted, error_of, process_name, result_of, run_engine
 from ._tracked import Run, TrackedRunner
 
 
@@ -170,7 +170,7 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
             raised = unpack_error(pack_error(raised))
         elif state.is_completed():
             try:
-                value = state.result(_sync=True)  # type: ignore[call-overload]
+                value = result_of(state)
                 state.data = loads(dumps(value, what=f"the result of task {run.task.name!r}"))
             except CannotTravel as exc:
                 self.end_failed(run, exc)
