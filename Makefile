@@ -1,6 +1,7 @@
 # make demo    environment, then the example on thread, Dask and Ray
 # make test    environment, then the whole test suite
 # make test-all    the suite, and the tests of stock runners and of the command, which take many minutes more
+# make bench  environment, then what a task costs: stock, ours, bare engines (BENCH='--quick' for a look)
 # make check   ruff and mypy --strict
 # make clean   remove the environment and all caches
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all check clean
+.PHONY: demo test test-all bench check clean
 
 demo: $(STAMP)
 	RAY_USAGE_STATS_ENABLED=0 DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
@@ -19,6 +20,9 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest tests
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

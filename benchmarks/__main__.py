@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure everything, print tables, write `results.json` and the plots."""
+"""`python -m benchmarks`: measure everything, print tables, write `results.json`."""
 
 from __future__ import annotations
 

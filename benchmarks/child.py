@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
+import psutil
 from prefect import flow, unmapped
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -150,7 +151,7 @@ def _until_ended(runner: str, futures: Any) -> None:
     elif runner == "dask":
         import distributed
 
-        distributed.wait([future.wrapped_future for future in futures])
+        distributed.wait([future.wrapped_future for future in futures])  # type: ignore[no-untyped-call]
     else:
         for future in futures:
             future.wrapped_future.exception()
@@ -175,6 +176,37 @@ def shared(order: dict[str, Any], address: str | None) -> Iterator[Row]:
             yield {"variant": variant, "size": size, "megabytes": order["megabytes"], "repeat": repeat, **row}
 
 
+def memory(order: dict[str, Any], address: str | None) -> Iterator[Row]:
+    """Resident megabytes of each process while `map_settled` runs, a row for each tenth of the tasks."""
+    from prefect_anyrunner import map_settled
+
+    total = order["memory_tasks"]
+    rows: list[Row] = []
+    this = psutil.Process()
+
+    def look(done: int, failed: int, of: int | None) -> None:
+        if done < total * (len(rows) + 1) // 10:
+            return
+        family = [this, *this.children(recursive=True)]
+        held = {f"{each.pid} {_role(each, this)}": round(each.memory_info().rss / 1e6, 1) for each in family}
+        rows.append({"variant": "ours", "done": done, "seconds": time.perf_counter() - began, "megabytes": held})
+
+    def body() -> Row:
+        map_settled(noop, (number for number in range(total)), window=500, progress=look)
+        return {"runs": 0}
+
+    began = time.perf_counter()
+    in_flow(make(order["runner"], "ours", order["workers"], address), body)
+    yield from rows
+
+
+def _role(process: psutil.Process, this: psutil.Process) -> str:
+    if process.pid == this.pid:
+        return "driver"
+    command = " ".join(process.cmdline())
+    return next((word for word in ("cluster.py", "ray::", "gcs_server", "raylet", "spawn_main") if word in command), "")
+
+
 def _in_turn(variants: list[str], repeat: int) -> list[str]:
     return variants if repeat % 2 == 0 else variants[::-1]
 
@@ -183,6 +215,7 @@ MEASURES: dict[str, Callable[[dict[str, Any], str | None], Iterator[Row]]] = {
     "overhead": overhead,
     "settle": settling,
     "shared": shared,
+    "memory": memory,
 }
 
 

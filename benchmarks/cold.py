@@ -27,7 +27,7 @@ def main() -> None:
         import prefect_dask
 
         local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-        task_runner = prefect_dask.DaskTaskRunner(cluster_kwargs=local)
+        task_runner = prefect_dask.DaskTaskRunner(cluster_kwargs=local)  # type: ignore[attr-defined]
     else:
         import prefect_ray
 

@@ -95,7 +95,7 @@ def bare(runner: str, workers: int, address: str | None) -> Iterator[Callable[[i
     if runner == "dask":
         import distributed
 
-        with distributed.Client(address) as client:
+        with distributed.Client(address) as client:  # type: ignore[no-untyped-call]
 
             def submit_dask(n: int) -> tuple[Callable[[], Any], Any]:
                 futures = client.map(bare_noop, range(n), pure=False)

@@ -22,7 +22,22 @@ def tables(rows: list[Row]) -> str:
         chosen = [row for row in rows if row["measure"] == measure]
         if chosen:
             parts.append(f"### {title} ({unit})\n\n{_table(chosen, keys, value)}")
+    if chosen := [row for row in rows if row["measure"] == "memory"]:
+        parts.append(f"### Memory of map_settled (MB)\n\n{_memory(chosen)}")
     return "\n\n".join(parts)
+
+
+def _memory(rows: list[Row]) -> str:
+    """Return a line for each process that was there all the time: what it held after a tenth, half and all tasks."""
+    lines = ["| runner | process | a tenth | half | all | tasks |", "| --- | --- | --- | --- | --- | --- |"]
+    for runner in dict.fromkeys(row["runner"] for row in rows):
+        own = [row for row in rows if row["runner"] == runner]
+        first, half, last = own[0], own[len(own) // 2 - 1], own[-1]
+        for process in last["megabytes"]:
+            if process in first["megabytes"] and process in half["megabytes"]:
+                held = " | ".join(f"{row['megabytes'][process]:.0f}" for row in (first, half, last))
+                lines.append(f"| {runner} | {process.partition(' ')[2]} | {held} | {last['done']} |")
+    return "\n".join(lines)
 
 
 def _table(rows: list[Row], keys: tuple[str, ...], value: Any) -> str:

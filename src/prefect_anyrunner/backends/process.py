@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -242,6 +243,8 @@ def _start_worker(
 ) -> None:
     global _side
     _side = _ProcessSide(folder)
+    # The body and Prefect's event thread take turns; at Python's own 5 ms each waits about as long as a task takes.
+    sys.setswitchinterval(0.0005)
     # Pebble's workers are daemons, which may not have children; with the stock runner a task may use multiprocessing.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     initialize_process_worker(messages, initializer, initargs)
