@@ -1,4 +1,4 @@
-"""Large results on Dask stay on their worker until somebody asks; lost with it, that is said, and nothing runs again."""
+"""Large results on Dask stay on their worker until asked for; lost with it, that is said and nothing runs again."""
 
 from __future__ import annotations
 
