@@ -13,6 +13,7 @@ from uuid import UUID
 import distributed
 import prefect_dask
 from distributed import rejoin, secede
+from prefect.client.schemas.objects import RunInput
 from prefect.exceptions import MissingResult
 from prefect.task_runners import TaskRunner
 
@@ -172,6 +173,18 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         """Call one of the keeper's operations on the scheduler."""
         client = self._client
         return client.sync(getattr(client.scheduler, operation), **message)
+
+    def submit(
+        self,
+        task: Any,
+        parameters: dict[str, Any],
+        wait_for: Any = None,
+        dependencies: dict[str, set[RunInput]] | None = None,
+    ) -> AnyFuture[Any]:
+        """Submit one task run; see `TrackedRunner.submit`."""
+        if self._started:
+            self._connect()  # in the flow's own context: a client, and a performance report, are left where they began
+        return super().submit(task, parameters, wait_for, dependencies)
 
     def _put_away(self, digest: str, data: bytes) -> None:
         self._connect()

@@ -228,7 +228,7 @@ _token = ""
 
 
 def _lend_token() -> bool:
-    """Give a Ray that is about to start here a token of this process, unless the user has one; tell whether that was so.
+    """Give a Ray that is about to start here a token of this process, unless there is one; tell whether that was so.
 
     Ray would otherwise write one into the user's home folder, and leave it there.
     """
