@@ -27,6 +27,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import SyncClientContext, hydrated_context
 from prefect.exceptions import CrashedRun
+from prefect.results import should_persist_result
+from prefect.settings import get_current_settings
 from prefect.states import Crashed, Failed, get_state_exception
 from prefect.task_engine import run_task_async, run_task_sync
 from prefect.tasks import Task
@@ -240,7 +242,7 @@ def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Pa
         finally:
             with _threads_lock:
                 _threads.pop(parcel.claim, None)
-    return pack(side, task, task_run, raised)
+        return pack(side, task, task_run, raised)
 
 
 def run_engine(
@@ -283,9 +285,7 @@ def pack(side: WorkerSide, task: Task[Any, Any], task_run: TaskRun, raised: Base
     assert state is not None
     if raised is not None and not state.is_crashed():
         return _pack_crash(side, task_run, raised)
-    metadata: ResultRecordMetadata | None = None
-    if isinstance(state.data, ResultRecord) and state.data.metadata.storage_key is not None:
-        metadata = state.data.metadata
+    metadata = state.data.metadata if isinstance(state.data, ResultRecord) and _is_stored(task) else None
     if state.is_completed():
         try:
             value = dumps(result_of(state), what=f"the result of task {task.name!r}")
@@ -294,6 +294,14 @@ def pack(side: WorkerSide, task: Task[Any, Any], task_run: TaskRun, raised: Base
         return _packed(side, task_run, state, metadata=metadata, value=value, value_size=len(value))
     error = pack_error(raised) if raised is not None else _failure(state)
     return _packed(side, task_run, state, metadata=metadata, error=error)
+
+
+def _is_stored(task: Task[Any, Any]) -> bool:
+    """Tell whether Prefect's engine stores what `task` returns; a record and a key it makes either way."""
+    said = task.persist_result
+    if said is None:
+        said = get_current_settings().tasks.default_persist_result
+    return should_persist_result() if said is None else said
 
 
 def _failure(state: State[Any]) -> bytes | None:

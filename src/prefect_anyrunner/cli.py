@@ -1,4 +1,4 @@
-"""The command `anyrunner`: `show`, `run`, `compare`.
+"""The command `anyrunner`: `show`, `run`, `compare`, `conform`.
 
 Exit codes: 0 when all is well; 1 when the flow failed, or the runners disagree; 2 for bad input, in one sentence and
 without a traceback; 130 after Ctrl-C.
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from ._cli_flow import BadInput, check_reachable, load_flow, read_parameters, run_flow, without_second_traceback
-from ._errors import BackendUnavailable, EngineUnreachable, SpecError
+from ._errors import AnyRunnerError, EngineUnreachable
 from ._runner import AnyTaskRunner
 from ._spec import RunnerSpec
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.command(arguments)
-    except (BadInput, SpecError, BackendUnavailable, EngineUnreachable) as error:
+    except (BadInput, AnyRunnerError) as error:
         print(f"anyrunner: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -51,6 +51,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
     compare.set_defaults(command=_compare)
+
+    conform = commands.add_parser("conform", help="put runners to the table of rules, and say what they keep and break")
+    conform.add_argument("runners", metavar="SPEC", nargs="+", help="such as dask, stock+dask, my://host:1234")
+    conform.add_argument("--rule", metavar="ID", action="append", default=[], help="only this rule or case; repeatable")
+    conform.add_argument("--seconds", type=float, default=150.0, help="after how long a case has hung (150)")
+    conform.add_argument("--json", metavar="FILE", help="where the reports go; other runners' reports in it stay")
+    conform.add_argument("--markdown", metavar="FILE", help="where the matrix goes, between its markers if it has them")
+    conform.add_argument("--compare", metavar="FILE", help="reports of an earlier run: say what has changed")
+    conform.set_defaults(command=_conform)
     return parser
 
 
@@ -97,3 +106,16 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     specs = [text.strip() for group in arguments.on for text in group.split(",") if text.strip()]
     return compare(arguments.flow, arguments.param, specs, as_json=arguments.json)
+
+
+def _conform(arguments: argparse.Namespace) -> int:
+    from ._cli_conform import run
+
+    return run(
+        arguments.runners,
+        rules=arguments.rule,
+        seconds=arguments.seconds,
+        json_file=arguments.json,
+        markdown_file=arguments.markdown,
+        compare_file=arguments.compare,
+    )

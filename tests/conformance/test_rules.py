@@ -12,6 +12,9 @@ from prefect_anyrunner.backends._base import Capability
 from prefect_anyrunner.backends._registry import BUILT_IN
 from prefect_anyrunner.conformance import CASES, Case, SharedFlow, Subject
 
+WORKERS = 2  # of the fixtures' engines
+# One option of each runner, with a value that is not its default.
+SETTINGS: dict[str, dict[str, Any]] = {"thread": {"portable": True}}
 RUNNERS = ("thread", "process", "dask", "ray")
 # One request for a fixture that starts an engine, made only when the first case of that runner comes.
 ENGINES = {"dask": "dask_cluster", "ray": "ray_head"}
@@ -24,11 +27,11 @@ def maker(name: str, engine: Any) -> Callable[..., Any]:
             case "thread":
                 from prefect_anyrunner.backends.thread import ThreadPoolTaskRunner
 
-                return ThreadPoolTaskRunner(max_workers=Subject.workers, **options)
+                return ThreadPoolTaskRunner(max_workers=WORKERS, **options)
             case "process":
                 from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
 
-                return ProcessPoolTaskRunner(max_workers=Subject.workers, **options)
+                return ProcessPoolTaskRunner(max_workers=WORKERS, **options)
             case "dask":
                 from prefect_anyrunner.backends.dask import DaskTaskRunner
 
@@ -48,7 +51,8 @@ def subject(
     make = maker(runner, request.getfixturevalue(ENGINES[runner]) if runner in ENGINES else None)
     if runner not in engines:
         engines[runner] = SharedFlow(make)
-    return Subject(runner, make, engines[runner], tmp_path, LACKS[runner])
+    setting = SETTINGS.get(runner, {"rerun_lost": 3})
+    return Subject(runner, make, engines[runner], tmp_path, LACKS[runner], workers=WORKERS, setting=setting)
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def test_job_variable_decides_on_the_runner(prefect_server: str, tmp_path: Path)
     said = prefect("worker", "start", "--pool", "laptop", "--run-once", folder=folder)
     with get_client(sync_client=True) as client:
         for name, run_id in runs.items():
-            run = client.read_flow_run(run_id)  # type: ignore[arg-type]
+            run = client.read_flow_run(run_id)
             assert run.state is not None and run.state.is_completed(), said
             where = "in the process of the flow" if name == "thread" else "in other processes"
             assert f"'{run.name}' - tasks ran {where}" in said, said

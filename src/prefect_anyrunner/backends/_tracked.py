@@ -35,6 +35,7 @@ from .._outcome import LazyValue, Outcome, Status
 from .._prefect import ResultRecord, ResultRecordMetadata, create_task_run
 from .._transport import loads, unpack_error
 from .._worker import Packed, crashed_error, current_worker, error_of, result_of, run_engine, without_data
+from ._orphans import end_orphans
 from ._upstreams import blame, blockers, find_upstreams, has_ended
 
 _RESENDS = 20
@@ -147,6 +148,7 @@ class TrackedRunner:
         self._runs_lock = threading.Lock()
         self._idle = threading.Condition(self._runs_lock)
         self._closing = False
+        self._lost: list[TaskRun] = []  # runs whose worker died: what they had submitted has nobody to tell of it
         self._lazy: list[weakref.ref[LazyValue]] = []
         self._unlooked: list[tuple[Look, Status]] = []
         self._unlooked_limit = 1000
@@ -355,6 +357,8 @@ class TrackedRunner:
                 run, "It was cancelled while it ran." if started else "It was cancelled before it started."
             )
         else:
+            if started:
+                self._lost.append(run.task_run)
             self._end_crashed(run, why, cause)
 
     def end_as_engine_says(self, run: Run, raised: BaseException | None, *, worker: str | None = None) -> None:
@@ -504,6 +508,11 @@ class TrackedRunner:
                 except Exception:
                     self.logger.exception("A result that a worker kept could not be brought here.")
         self._lazy.clear()
+        if self._lost:
+            try:
+                end_orphans(self._lost)
+            except Exception:  # the runs of this flow itself have been told
+                self.logger.exception("What crashed task runs had submitted could not be looked for in the API.")
         if self._ready_thread is not None:
             self._ready.put(None)
             self._ready_thread.join()

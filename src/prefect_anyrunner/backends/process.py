@@ -39,7 +39,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         self,
         max_workers: int | None = None,
         subprocess_message_processor_factories: Any = None,
-        initializer: Callable[..., None] | None = None,
+        initializer: Callable[..., Any] | None = None,
         initargs: tuple[Any, ...] = (),
         *,
         rerun_lost: int = 0,
@@ -239,7 +239,7 @@ _side: _ProcessSide | None = None
 
 
 def _start_worker(
-    folder: str, messages: Any, initializer: Callable[..., None] | None, initargs: tuple[Any, ...]
+    folder: str, messages: Any, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]
 ) -> None:
     global _side
     _side = _ProcessSide(folder)

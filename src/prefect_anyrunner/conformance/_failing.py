@@ -6,7 +6,8 @@ import traceback
 
 from prefect.exceptions import CrashedRun
 
-from .._outcome import Status
+from .. import Status, settle
+from ..backends._base import Capability
 from . import tasks
 from ._subject import Subject, ended, lines, statuses
 from ._table import case
@@ -112,6 +113,18 @@ def timeout(run: Subject) -> None:
     assert isinstance(outcome.error, TimeoutError)
     assert outcome.state is not None
     assert outcome.state.name == "TimedOut"
+
+
+@case(
+    "F6-blocking-timeout",
+    "A call into C that takes longer than timeout_seconds is interrupted, not awaited.",
+    needs=(Capability.INTERRUPT_BLOCKING,),
+)
+def blocking_timeout(run: Subject) -> None:
+    """Sleep for much longer than this waits."""
+    outcome = run.inside(lambda: settle(tasks.too_long_in_one_call.submit(), timeout=10)[0])
+    assert outcome.status is Status.FAILED
+    assert isinstance(outcome.error, TimeoutError)
 
 
 @case("F6-returned-state", "A task that returns a failed state has failed, with its message.")

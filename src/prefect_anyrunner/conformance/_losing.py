@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import unmapped
 from prefect.exceptions import CrashedRun
 
-from .._outcome import Status
+from .. import Status
 from ..backends._base import Capability
 from . import tasks
-from ._subject import Subject, ended, lines, statuses
+from ._subject import Subject, ended, lines, read_task_run, statuses, told_within, until
 from ._table import case
 
 MORTAL = (Capability.SURVIVE_WORKER_DEATH,)
@@ -84,3 +86,19 @@ def rerun_lost_ends(run: Subject) -> None:
     assert outcome.status is Status.CRASHED
     assert outcome.attempts == 2
     assert lines(path) == 2
+
+
+@case("S1-orphans", "What a task had submitted before its worker died ends in the API, too.", needs=MORTAL)
+def orphans(run: Subject) -> None:
+    """Let a task submit another and be killed while that one runs."""
+    started, go, child = run.path("started"), run.path("go"), run.path("child")
+
+    def body() -> None:
+        try:
+            assert ended(tasks.submit_and_die.submit(started, go, child)).status is Status.CRASHED
+        finally:
+            Path(go).touch()
+
+    run.flow(body)
+    run_id = UUID(Path(child).read_text())
+    until(lambda: (state := read_task_run(run_id).state) is not None and state.is_final(), within=told_within())

@@ -11,7 +11,7 @@ from prefect import allow_failure, flow, tags, unmapped
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from .._outcome import Status
+from .. import Status
 from ..backends._base import Capability
 from . import tasks
 from ._subject import Subject, ended, lines, read_task_run, statuses, until

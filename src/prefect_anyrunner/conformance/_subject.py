@@ -8,7 +8,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,17 +19,31 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import ObjectNotFound
 from prefect.task_runners import TaskRunner
 
-from .._outcome import Outcome, Status
+from .. import Outcome, Status, settle
 from ..backends._base import Capability
 from ._flows import serving_flow, serving_flow_async
 
 T = TypeVar("T")
 Make = Callable[..., TaskRunner[Any]]
 
-LIMIT = 150.0
-"""Seconds after which something that a case waits for is taken not to happen any more."""
-TOLD_WITHIN = 60.0
-"""Seconds that the Prefect API gets to show a state: events reach it a little later."""
+_limit = 150.0
+
+
+def limit() -> float:
+    """Return the seconds after which something that a case waits for is taken not to happen any more."""
+    return _limit
+
+
+def set_limit(seconds: float) -> None:
+    """Set what `limit` returns, in this process."""
+    global _limit
+    _limit = seconds
+
+
+def told_within() -> float:
+    """Return the seconds that the Prefect API gets to show a state: events reach it a little later."""
+    return limit() * 0.4
+
 
 _STATE_NAMES = {
     Status.COMPLETED: "COMPLETED",
@@ -72,16 +86,19 @@ class OpenFlow:
         else:
             self._ended.set_result(None)
 
-    def call(self, body: Callable[[], T], within: float = LIMIT * 1.5) -> T:
-        """Return what `body()` returns when called inside the flow; raise TimeoutError after `within` seconds."""
+    def call(self, body: Callable[[], T], within: float | None = None) -> T:
+        """Return what `body()` returns when called inside the flow; raise TimeoutError after `within` seconds.
+
+        Without `within` it gets half as long again as what a case waits for.
+        """
         answer: Future[T] = Future()
         self._jobs.put((body, answer))
-        return answer.result(within)
+        return answer.result(within or limit() * 1.5)
 
-    def close(self, within: float = LIMIT * 1.5) -> None:
+    def close(self, within: float | None = None) -> None:
         """Let the flow run end, and wait for that."""
         self._jobs.put(None)
-        self._ended.result(within)
+        self._ended.result(within or limit() * 1.5)
         del _jobs[self._key]
 
 
@@ -133,18 +150,26 @@ class Subject:
     """The runner that a case is about.
 
     `make(**options)` returns a new runner of the backend, not started, on an engine with `workers` workers that is
-    there already where the backend can use one. `folder` is on a disk that the workers share. Where `lacks` names a
-    capability, the cases that need it are not run.
+    there already where the backend can use one. `folder` is on a disk that the workers share. `lacks` says what the
+    backend does not claim to do. `setting`: one option of the backend with a value that is not its default.
     """
 
-    workers = 2
-
     def __init__(
-        self, backend: str, make: Make, shared: SharedFlow, folder: Path, lacks: Mapping[Capability, str]
+        self,
+        backend: str,
+        make: Make,
+        shared: SharedFlow,
+        folder: Path,
+        lacks: Mapping[Capability, str],
+        *,
+        workers: int = 2,
+        setting: Mapping[str, Any] | None = None,
     ) -> None:
         self.backend = backend
         self.make = make
         self.folder = folder
+        self.workers = workers
+        self.setting = dict(setting or {})
         self._shared = shared
         self._lacks = lacks
 
@@ -182,11 +207,18 @@ class Subject:
 
 
 def ended(future: Any) -> Outcome:
-    """Wait for a future and return its outcome."""
-    future.wait(LIMIT)
-    outcome: Outcome | None = future.outcome()
-    assert outcome is not None, f"task run {future.task_run_id} of {future.task_name!r} has not ended after {LIMIT} s"
+    """Wait for a future of any runner and return its outcome."""
+    outcome = settle(future, timeout=limit())[0]
+    assert outcome.status is not Status.UNFINISHED, (
+        f"task run {future.task_run_id} of {outcome.task_name!r} has not ended after {limit():g} s"
+    )
     return outcome
+
+
+def now(future: Any) -> Outcome | None:
+    """Return the outcome of a future of any runner if the run has ended."""
+    outcome = settle(future, timeout=0)[0]
+    return None if outcome.status is Status.UNFINISHED else outcome
 
 
 def statuses(futures: Any) -> list[str]:
@@ -200,17 +232,18 @@ def lines(path: str) -> int:
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
-def until(what: Callable[[], Any], within: float = LIMIT) -> None:
+def until(what: Callable[[], Any], within: float | None = None) -> None:
     """Wait until `what()` is true."""
-    end = time.monotonic() + within
+    seconds = within or limit()
+    end = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < end, f"did not happen within {within} seconds"
+        assert time.monotonic() < end, f"did not happen within {seconds:g} seconds"
         time.sleep(0.02)
 
 
-def read_task_run(task_run_id: UUID) -> TaskRun:
+def read_task_run(task_run_id: UUID, end: float | None = None) -> TaskRun:
     """Return a task run as the Prefect API has it, once it has it."""
-    end = time.monotonic() + TOLD_WITHIN
+    end = time.monotonic() + told_within() if end is None else end
     with get_client(sync_client=True) as client:
         while True:
             try:
@@ -221,15 +254,29 @@ def read_task_run(task_run_id: UUID) -> TaskRun:
             time.sleep(0.1)
 
 
-def shown(outcome: Outcome) -> State[Any] | None:
+def shown(outcome: Outcome, end: float | None = None) -> State[Any] | None:
     """Return the state that the Prefect API shows for a run, once it is the one of the outcome or time is up."""
     assert outcome.task_run_id is not None
-    end = time.monotonic() + TOLD_WITHIN
+    end = time.monotonic() + told_within() if end is None else end
     while True:
-        state = read_task_run(outcome.task_run_id).state
+        state = read_task_run(outcome.task_run_id, end).state
         if agree(outcome, state) or time.monotonic() > end:
             return state
         time.sleep(0.1)
+
+
+def contradictions(outcomes: Iterable[Outcome]) -> list[str]:
+    """Return a sentence for each outcome of which the Prefect API says something else when time is up."""
+    end = time.monotonic() + told_within()
+    wrong = []
+    for outcome in outcomes:
+        try:
+            state = repr(found) if not agree(outcome, found := shown(outcome, end)) else None
+        except ObjectNotFound:
+            state = "no task run"
+        if state is not None:
+            wrong.append(f"{outcome.task_name} is {outcome.status.value}, but the API shows {state}")
+    return wrong
 
 
 def agree(outcome: Outcome, state: State[Any] | None) -> bool:

@@ -199,6 +199,13 @@ def too_slow() -> str:
     return "not stopped"
 
 
+@task(timeout_seconds=1)
+def too_long_in_one_call() -> str:
+    """Take longer than it may, in one call into C."""
+    time.sleep(30)
+    return "not stopped"
+
+
 @task(retries=2)
 def third_time(path: str) -> int:
     """Fail twice."""
@@ -286,3 +293,12 @@ async def double_async(number: int) -> int:
 async def raise_async() -> None:
     """Raise."""
     raise Broken("async")
+
+
+@task
+def submit_and_die(started: str, go: str, child: str) -> None:
+    """Submit a task, write its id to `child`, and be killed once it has started."""
+    future: Any = hold.submit(started, go)
+    Path(child).write_text(str(future.task_run_id))
+    _await_file(started)
+    os.kill(os.getpid(), signal.SIGKILL)

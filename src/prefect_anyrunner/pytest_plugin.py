@@ -1,0 +1,168 @@
+"""Tests of flows on every runner: a test that takes `any_runner` runs once per runner.
+
+    def test_etl(any_runner):
+        assert etl(["mon", "tue"]) == 42
+
+Loaded by pytest itself. It imports Prefect only when a test that takes the fixture runs.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from ._pytest_runner import AnyRunner, Runners
+
+DEFAULT = ("thread", "process", "dask", "ray")
+_DISTRIBUTIONS = {"thread": "prefect", "process": "prefect", "dask": "distributed", "ray": "ray"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options and the ini setting."""
+    group = parser.getgroup("anyrunner", "Prefect flows on every task runner")
+    group.addoption(
+        "--anyrunner",
+        metavar="SPEC,SPEC",
+        help="the runners that tests with `any_runner` run on: URLs, backends, or names in anyrunner.toml",
+    )
+    group.addoption(
+        "--anyrunner-strict", action="store_true", help="fail tests of runners that are not installed, not skip them"
+    )
+    parser.addini("anyrunner", "the runners that tests with `any_runner` run on", type="args", default=list(DEFAULT))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, and what compares the records of runners."""
+    config.addinivalue_line(
+        "markers",
+        "anyrunner(*runners, needs=()): run a test with `any_runner` only on these of the runners, or only on those "
+        "that have a capability, by its name such as 'INTERRUPT_BLOCKING'",
+    )
+    config.pluginmanager.register(_Records(), "anyrunner-records")
+
+
+def _specs(config: pytest.Config) -> list[str]:
+    given: str | None = config.getoption("--anyrunner")
+    texts = given.split(",") if given is not None else config.getini("anyrunner")
+    specs = [text.strip() for text in texts if text.strip()]
+    if not specs:
+        raise pytest.UsageError("--anyrunner names no runner")
+    return list(dict.fromkeys(specs))
+
+
+def _backend_of(spec: str) -> str:
+    return spec.partition("://")[0].partition("+tls")[0]
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say what runs where, with versions."""
+    from ._secrets import hide_in_text
+
+    told = []
+    for spec in _specs(config):
+        distribution = _DISTRIBUTIONS.get(_backend_of(spec).removeprefix("stock+"))
+        try:
+            version = f" ({distribution} {importlib.metadata.version(distribution)})" if distribution else ""
+        except importlib.metadata.PackageNotFoundError:
+            version = " (not installed)"
+        told.append(hide_in_text(spec) + version)
+    return f"anyrunner: {', '.join(told)}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes `any_runner` once per runner."""
+    if "any_runner" not in metafunc.fixturenames:
+        return
+    specs = _specs(metafunc.config)
+    marker = metafunc.definition.get_closest_marker("anyrunner")
+    if marker is not None and marker.args:
+        specs = [spec for spec in specs if spec in marker.args or _backend_of(spec) in marker.args]
+    metafunc.parametrize("any_runner", specs, indirect=True, ids=_ids(specs))
+
+
+def _ids(specs: list[str]) -> list[str]:
+    """Return readable ids: the backend's name where one spec has it, else the whole spec."""
+    names = [_backend_of(spec) for spec in specs]
+    return [name if names.count(name) == 1 else spec for name, spec in zip(names, specs, strict=True)]
+
+
+@pytest.fixture(scope="session")
+def _anyrunner_engines() -> Iterator[Runners]:
+    from ._pytest_runner import Runners
+
+    with ExitStack() as stack:
+        yield Runners(stack)
+
+
+@pytest.fixture
+def any_runner(request: pytest.FixtureRequest, _anyrunner_engines: Runners) -> Iterator[AnyRunner]:
+    """Run the test once per runner; inside it every `AnyTaskRunner`, subflows' too, is that runner.
+
+    Yields an `AnyRunner`: `.name`, `.spec`, `.flow(f)` to have any other flow run on it, too, and
+    `.record(name, value)` for what must be the same on all runners. Engines, and a Prefect server where none is
+    configured, start when the first test needs them and are shared by all tests of the process.
+    """
+    marker = request.node.get_closest_marker("anyrunner")
+    needs = marker.kwargs.get("needs", ()) if marker is not None else ()
+    strict = request.config.getoption("--anyrunner-strict")
+    with _anyrunner_engines.ready(request.param, [needs] if isinstance(needs, str) else needs, strict) as runner:
+        yield runner
+    for name, text in runner.recorded.items():
+        request.node.user_properties.append(("anyrunner", [*_test_and_runner(request.node), name, text]))
+
+
+def _test_and_runner(item: Any) -> list[str]:
+    runner = str(item.callspec._idlist[list(item.callspec.params).index("any_runner")])
+    rest = "-".join(each for each in item.callspec.id.split("-") if each != runner)
+    name = f"{item.nodeid.partition('[')[0]}{f'[{rest}]' if rest else ''}"
+    return [name, runner]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Show a combined failure by its groups of alike failures, instead of by the tracebacks of all members."""
+    outcome: Any = yield
+    error = call.excinfo.value if call.excinfo is not None else None
+    if error is None or type(error).__name__ != "TaskRunsFailed":
+        return
+    from ._pytest_runner import compact
+
+    report = outcome.get_result()
+    if report.failed:
+        report.longrepr = compact(call.excinfo, item)
+
+
+class _Records:
+    """Compares what tests recorded on each runner, once all have run: on xdist's controller, too."""
+
+    def __init__(self) -> None:
+        self._records: dict[tuple[str, str], dict[str, str]] = {}  # (test, name) -> runner -> text
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown":
+            told: Any
+            for kind, told in report.user_properties:
+                if kind == "anyrunner":
+                    test, runner, name, text = told
+                    self._records.setdefault((test, name), {})[runner] = text
+
+    def _different(self) -> dict[tuple[str, str], dict[str, str]]:
+        return {key: texts for key, texts in self._records.items() if len(set(texts.values())) > 1}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._different() and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        for (test, name), texts in self._different().items():
+            terminalreporter.section(f"{test}: {name!r} differs between runners", sep="-", red=True)
+            width = max(map(len, texts))
+            for runner, text in texts.items():
+                for number, line in enumerate(text.splitlines() or [""]):
+                    terminalreporter.line(f"{runner if number == 0 else '':{width}}  {line}")
