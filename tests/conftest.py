@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -61,6 +62,17 @@ os.environ.update(
     ),
 )
 sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of one engine in one process under `-n 2 --dist loadgroup`, so that each engine starts once."""
+    for item in items:
+        words = set(re.split(r"[^a-z]+", item.name)) | {mark.name for mark in item.iter_markers()}
+        engine = next((name for name in ("ray", "dask", "process", "thread") if name in words), "")
+        if engine in ("ray", "dask"):
+            item.add_marker(pytest.mark.xdist_group(engine))
+        elif item.path.parent.name != "unit":
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {engine}"))
 
 
 def pytest_unconfigure() -> None:

@@ -140,7 +140,7 @@ def test_stand_in_group_splits() -> None:
 
 
 @pytest.mark.parametrize("library", [pickle, cloudpickle])
-@pytest.mark.parametrize("name", STAND_INS.keys() - {"missing_module"})
+@pytest.mark.parametrize("name", [name for name in STAND_INS if name != "missing_module"])
 def test_stand_in_survives_pickle(library: Any, name: str) -> None:
     made = unpack_error(pack_error(raised(name)))
     again = library.loads(library.dumps(made))
