@@ -209,15 +209,37 @@ def interrupt(claim: str) -> bool:
         return True
 
 
+def enter_body(claim: str) -> None:
+    """From now on `interrupt(claim)` reaches the calling thread."""
+    with _threads_lock:
+        _threads[claim] = threading.get_ident()
+
+
+def leave_body(claim: str) -> None:
+    """Keep the calling thread from being interrupted on account of `claim`, which would hit whatever it runs next."""
+    while True:
+        try:
+            with _threads_lock:
+                if (ident := _threads.pop(claim, None)) is not None:  # asked for, and not yet raised: too late now
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), None)
+            return
+        except Interrupted:
+            continue
+
+
 def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
     """Run one parcel's task here and return what became of it; never raises for what the body does."""
     if (refused := side.claim(parcel.claim)) is not None:
         return Packed(worker=side.name(), refused=refused)
     task_run: TaskRun = pickle.loads(parcel.task_run)
     try:
-        warm = _warm_context(side, parcel.context)
-        return warm.context.copy().run(_run, warm, side, parcel, task_run)
+        try:
+            warm = _warm_context(side, parcel.context)
+            return warm.context.copy().run(_run, warm, side, parcel, task_run)
+        finally:
+            leave_body(parcel.claim)
     except BaseException as exc:
+        leave_body(parcel.claim)  # an interruption may have come before the one above took hold
         return _pack_crash(side, task_run, exc)
 
 
@@ -232,16 +254,12 @@ def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Pa
         return _pack_failure(side, task_run, exc)
     raised: BaseException | None = None
     with hydrated_context(extras, client=SyncClientContext.get().client) if extras else ExitStack():  # type: ignore[union-attr]
-        with _threads_lock:
-            _threads[parcel.claim] = threading.get_ident()
+        enter_body(parcel.claim)
         leave_end_to_driver(task_run.id)
         try:
             run_engine(task, task_run, arguments, run_async=warm.run_async)
         except BaseException as exc:
             raised = exc
-        finally:
-            with _threads_lock:
-                _threads.pop(parcel.claim, None)
         return pack(side, task, task_run, raised)
 
 

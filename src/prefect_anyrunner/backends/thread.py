@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import threading
 from collections import deque
@@ -18,7 +17,7 @@ from prefect.task_runners import TaskRunner
 from .._errors import CannotTravel
 from .._future import AnyFuture
 from .._transport import dumps, loads, pack_error, unpack_error
-from .._worker import Interrupted, error_of, process_name, result_of, run_engine
+from .._worker import enter_body, error_of, interrupt, leave_body, process_name, result_of, run_engine
 from ._tracked import Run, TrackedRunner
 
 
@@ -37,7 +36,6 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
         self._slots_taken = 0
         self._queue: deque[Run] = deque()
         self._resuming: deque[threading.Event] = deque()
-        self._bodies: dict[Any, int] = {}
         self._slot_holders: set[int] = set()
 
     @property
@@ -129,23 +127,18 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
         raised: BaseException | None = None
         try:
             parameters = self._travelled(run) if self.portable else run.parameters
-            self._bodies[run.id] = ident
             try:
-                run.context.run(
-                    run_engine,
-                    run.task,
-                    run.task_run,
-                    parameters,
-                    wait_for=run.wait_for,
-                )
+                enter_body(run.claim)
+                run.context.run(run_engine, run.task, run.task_run, parameters, wait_for=run.wait_for)
             finally:
-                self._bodies.pop(run.id, None)
+                leave_body(run.claim)
         except CannotTravel as exc:
             self._slot_holders.discard(ident)
             self.end_failed(run, exc)
             self._free_slot()
             return
         except BaseException as exc:
+            leave_body(run.claim)  # an interruption may have come before the one above took hold
             raised = exc
         self._slot_holders.discard(ident)
         try:
@@ -193,9 +186,7 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
         return in_time
 
     def _interrupt(self, run: Run) -> None:
-        ident = self._bodies.get(run.id)
-        if ident is not None:  # seen at the next bytecode; a blocking C call ends first
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Interrupted))
+        interrupt(run.claim)
 
     def cancel_all(self) -> None:
         """Stop the pool's threads; runs have been brought to their end before (rule E1)."""
