@@ -67,6 +67,11 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         """Return the outcome, or None while the run has not ended. Never blocks, never raises."""
         return self._done.result() if self._done.done() else None
 
+    @property
+    def wrapped_future(self) -> concurrent.futures.Future[Outcome]:
+        """A future of the standard library that gets the outcome when the run ends; Prefect's futures have one, too."""
+        return self._done
+
     def awaited(self) -> None:
         """Note that somebody asked about this run, so that the flow's end does not report it as forgotten (rule E1)."""
         self.look.taken = True

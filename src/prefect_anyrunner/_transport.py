@@ -69,10 +69,29 @@ def loads(data: bytes, *, what: str = "a value") -> Any:
         raise CannotTravel(
             f"{what} cannot be rebuilt in this process: module {problem.name!r} cannot be imported here"
         ) from problem
-    except Exception as problem:
+    except (Exception, SystemExit, GeneratorExit) as problem:  # what refuses must not end the thread that asks
         raise CannotTravel(
-            f"{what} cannot be rebuilt in this process: {type(problem).__name__}: {cut(str(problem), 500)}"
+            f"{what} cannot be rebuilt in this process: {_last_step(data)}"
+            f"{type(problem).__name__}: {cut(str(problem), 500)}"
         ) from problem
+
+
+class _Tracing(pickle.Unpickler):
+    last = ""
+
+    def find_class(self, module: str, name: str) -> Any:
+        self.last = f"{module}.{name}"
+        return super().find_class(module, name)
+
+
+def _last_step(data: bytes) -> str:
+    """Name the class or function that `data` needed last before it failed: it is to blame, or near it."""
+    tracing = _Tracing(io.BytesIO(data))
+    try:
+        tracing.load()
+    except BaseException:  # the one that is already being told
+        return f"{tracing.last} failed with " if tracing.last else ""
+    return ""
 
 
 def round_trip(value: Any, *, what: str) -> Any:

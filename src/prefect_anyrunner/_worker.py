@@ -18,6 +18,7 @@ import os
 import pickle
 import socket
 import threading
+import traceback
 from collections import OrderedDict
 from contextlib import ExitStack
 from datetime import datetime, timedelta
@@ -246,9 +247,9 @@ def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
 def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Packed:
     try:
         task = _task(side, parcel.task)
-        arguments: dict[str, Any] = loads(parcel.arguments)
+        arguments: dict[str, Any] = loads(parcel.arguments, what=f"the arguments of task {task.name!r}")
         for name, digest in parcel.shared.items():
-            arguments[name] = loads(_kept.get(side, digest))
+            arguments[name] = loads(_kept.get(side, digest), what=f"argument {name!r} of task {task.name!r}")
         extras: dict[str, Any] = loads(parcel.extras) if parcel.extras else {}
     except CannotTravel as exc:
         return _pack_failure(side, task_run, exc)
@@ -302,6 +303,8 @@ def pack(side: WorkerSide, task: Task[Any, Any], task_run: TaskRun, raised: Base
     state = task_run.state
     assert state is not None
     if raised is not None and not state.is_crashed():
+        if (untold := untold_failure(task, raised)) is not None:
+            return _pack_failure(side, task_run, untold)
         return _pack_crash(side, task_run, raised)
     metadata = state.data.metadata if isinstance(state.data, ResultRecord) and _is_stored(task) else None
     if state.is_completed():
@@ -329,13 +332,31 @@ def _failure(state: State[Any]) -> bytes | None:
 
 
 def _pack_failure(side: WorkerSide, task_run: TaskRun, error: Exception) -> Packed:
-    state: State[Any] = Failed(message=str(error))
-    return _packed(side, task_run, state, error=pack_error(error))
+    return _packed(side, task_run, failed_by(error), error=pack_error(error))
 
 
 def _pack_crash(side: WorkerSide, task_run: TaskRun, error: BaseException) -> Packed:
     state: State[Any] = Crashed(message=f"The task run ended by {type(error).__name__}: {_text(error)}")
     return _packed(side, task_run, state, error=pack_error(error))
+
+
+def untold_failure(task: Task[Any, Any], raised: BaseException) -> Exception | None:
+    """Return what the body raised when Prefect's engine failed to print it, for that is what `raised` then tells of."""
+    code = getattr(task.fn, "__code__", None)
+    error = raised.__context__
+    for _ in range(10):
+        if not isinstance(raised, Exception) or not isinstance(error, Exception):
+            return None
+        if any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__)):
+            return error
+        error = error.__context__
+    return None
+
+
+def failed_by(error: Exception) -> State[Any]:
+    """Return the Failed state of a run that `error` ended without the engine's doing."""
+    text = _text(error)
+    return Failed(message=text if isinstance(error, CannotTravel) else f"{type(error).__name__}: {text}")
 
 
 def _text(error: BaseException) -> str:

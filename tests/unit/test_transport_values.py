@@ -95,6 +95,16 @@ def refuse() -> None:
     raise OSError("refuses to be rebuilt")
 
 
+class EndsItsReader:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return sys.exit, ("not here",)
+
+
+def test_what_exits_while_it_is_rebuilt_cannot_travel() -> None:
+    with pytest.raises(CannotTravel, match=r"^it cannot be rebuilt in this process: sys\.exit failed with SystemExit"):
+        round_trip(EndsItsReader(), what="it")
+
+
 class RefusesToPickle:
     def __reduce__(self) -> tuple[Any, ...]:
         raise ZeroDivisionError("refuses to pickle")
@@ -104,7 +114,8 @@ class RefusesToPickle:
 
 
 def test_refusing_objects_are_named() -> None:
-    with pytest.raises(CannotTravel, match=r"^it cannot be rebuilt in this process: OSError: refuses to be rebuilt"):
+    said = r"^it cannot be rebuilt in this process: \S*\.refuse failed with OSError: refuses to be rebuilt"
+    with pytest.raises(CannotTravel, match=said):
         round_trip(Refuses(), what="it")
     with pytest.raises(CannotTravel, match=r"at \[0\], an object of type \S*RefusesToPickle, which cannot be pickled"):
         dumps([RefusesToPickle()], what="it")

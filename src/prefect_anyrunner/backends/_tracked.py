@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from prefect.client.schemas.objects import RunInput, State, TaskRun
@@ -34,7 +34,17 @@ from .._future import AnyFuture, Look
 from .._outcome import LazyValue, Outcome, Status
 from .._prefect import ResultRecord, ResultRecordMetadata, create_task_run
 from .._transport import loads, unpack_error
-from .._worker import Packed, crashed_error, current_worker, error_of, result_of, run_engine, without_data
+from .._worker import (
+    Packed,
+    crashed_error,
+    current_worker,
+    error_of,
+    failed_by,
+    result_of,
+    run_engine,
+    untold_failure,
+    without_data,
+)
 from ._orphans import end_orphans
 from ._upstreams import blame, blockers, find_upstreams, has_ended
 
@@ -139,6 +149,21 @@ class TrackedRunner:
         """Free the worker that the calling thread holds while it waits (rule N1)."""
         raise NotImplementedError
 
+    def _settings(self) -> dict[str, Any]:
+        """Return the arguments that make another runner like this one."""
+        raise NotImplementedError
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become a runner with these settings, not started, whatever a subclass's `__init__` takes."""
+        raise NotImplementedError
+
+    def duplicate(self) -> Self:
+        """Return a new runner with every setting of this one, and what a subclass has added (rule L1)."""
+        twin = type(self).__new__(type(self))
+        vars(twin).update(vars(self))
+        twin.__setstate__(self._settings())
+        return twin
+
     # --- state ---------------------------------------------------------------------------------------------------
 
     def _reset_tracking(self) -> None:
@@ -171,7 +196,7 @@ class TrackedRunner:
         arguments hold makes this raise (rule V1); `RuntimeError` if the runner is not started.
         """
         if not self._started:
-            raise RuntimeError("The task runner must be started before submitting work: use it in a `with` block.")
+            raise RuntimeError("Task runner is not started: use it in a `with` block, or as the task runner of a flow.")
         wait_for = list(wait_for) if wait_for is not None else None
         run = self._track(task, parameters, wait_for, dependencies)
         self._after_upstreams(run)
@@ -294,7 +319,13 @@ class TrackedRunner:
     # --- how a run ends ------------------------------------------------------------------------------------------
 
     def arrived(self, run: Run, packed: Packed, fetch: Any = None) -> None:
-        """Take in what a worker says of `run`; `fetch` brings a value that the worker kept."""
+        """Take in what a worker says of `run`; `fetch` brings a value that the worker kept. Never raises."""
+        try:
+            self._take_in_packed(run, packed, fetch)
+        except BaseException as exc:  # the calling thread is the engine's: what it lets through would end it
+            self._end_crashed(run, f"its outcome could not be read: {exc!r}", exc)
+
+    def _take_in_packed(self, run: Run, packed: Packed, fetch: Any) -> None:
         if packed.refused is not None:
             if run.cancel_asked or packed.refused == "revoked":
                 self._end_cancelled(run, "It was cancelled before it started.")
@@ -313,14 +344,15 @@ class TrackedRunner:
             return
         value: Any = None
         error: BaseException | None = None
+        what = f"the result of task {run.task.name!r}"
         if state.is_completed():
             if packed.value is not None:
                 try:
-                    value = loads(packed.value)
+                    value = loads(packed.value, what=what)
                 except Exception as exc:
                     error, state = exc, Failed(message=str(exc))
             else:
-                value = LazyValue(lambda: loads(fetch()))
+                value = LazyValue(lambda: loads(fetch(), what=what))
         elif packed.error is not None:
             error = unpack_error(packed.error)
         self._end(
@@ -366,6 +398,9 @@ class TrackedRunner:
         state = run.task_run.state
         assert state is not None
         if raised is not None and not state.is_crashed():
+            if (untold := untold_failure(run.task, raised)) is not None:
+                self._end(run, failed_by(untold), error=untold, worker=worker)
+                return
             self._end_crashed(run, f"The task run ended by {type(raised).__name__}: {raised!r}", raised)
             return
         if run.cancel_asked and not state.is_completed() and (raised is not None or state.is_failed()):
@@ -411,6 +446,8 @@ class TrackedRunner:
             run.phase = Phase.ENDED
         task_run = run.task_run
         status = status_of(state)
+        if status is Status.CRASHED and not state.is_final():  # nothing else would end this run in the API
+            state, tell = Crashed(message=f"The task returned the state {state.name}, which is no end of a run."), True
         upstream: tuple[UUID, ...] = ()
         if status is Status.CRASHED and not isinstance(error, CrashedRun):
             error = crashed_error(state.message or "The task run crashed.", error)

@@ -87,10 +87,6 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             "connect_timeout": self.connect_timeout,
         }
 
-    def duplicate(self) -> Self:
-        """Return a new runner with every setting of this one (rule L1)."""
-        return type(self)(**self._settings())
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DaskTaskRunner) and self._settings() == other._settings()
 
@@ -103,7 +99,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         return settings
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        DaskTaskRunner.__init__(self, **state)
 
     # --- start and stop ------------------------------------------------------------------------------------------
 

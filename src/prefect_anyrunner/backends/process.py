@@ -66,10 +66,6 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
             "rerun_lost": self.rerun_lost,
         }
 
-    def duplicate(self) -> Self:
-        """Return a new runner with every setting of this one (rule L1)."""
-        return type(self)(**self._settings())
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ProcessPoolTaskRunner) and self._settings() == other._settings()
 
@@ -79,7 +75,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         return self._settings()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        ProcessPoolTaskRunner.__init__(self, **state)
 
     def __enter__(self) -> Self:
         if current_worker() is not None:
@@ -118,7 +114,8 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         """Submit one task run; see `TrackedRunner.submit`."""
         if self._inner is not None:
             return self._inner.submit(task, parameters, wait_for, dependencies)
-        self._start_pool()  # workers come up while the first parcels are packed
+        if self._started:
+            self._start_pool()  # workers come up while the first parcels are packed
         return super().submit(task, parameters, wait_for, dependencies)
 
     @contextmanager

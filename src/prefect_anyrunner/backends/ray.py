@@ -68,10 +68,6 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             "connect_timeout": self.connect_timeout,
         }
 
-    def duplicate(self) -> Self:
-        """Return a new runner with every setting of this one (rule L1)."""
-        return type(self)(**self._settings())
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RayTaskRunner) and self._settings() == other._settings()
 
@@ -81,7 +77,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         return self._settings()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        RayTaskRunner.__init__(self, **state)
 
     # --- start and stop ------------------------------------------------------------------------------------------
 

@@ -43,9 +43,8 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
         """The backend's name, as the stock class has it."""
         return "threadpool"
 
-    def duplicate(self) -> Self:
-        """Return a new runner with every setting of this one (rule L1)."""
-        return type(self)(max_workers=self._max_workers, portable=self.portable)
+    def _settings(self) -> dict[str, Any]:
+        return {"max_workers": self._max_workers, "portable": self.portable}
 
     def __eq__(self, other: object) -> bool:
         return super().__eq__(other) and self.portable == getattr(other, "portable", False)
@@ -53,10 +52,10 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
     __hash__ = None  # type: ignore[assignment]  # as in Prefect: equal by settings, so not hashable
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"max_workers": self._max_workers, "portable": self.portable}
+        return self._settings()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        ThreadPoolTaskRunner.__init__(self, **state)
 
     def __enter__(self) -> Self:
         super().__enter__()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from . import _ending as _ending
 from . import _failing as _failing
 from . import _losing as _losing
+from . import _nasty as _nasty
 from . import _passing as _passing
 from . import _settling as _settling
 from . import _surrounding as _surrounding

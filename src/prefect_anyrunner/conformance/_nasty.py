@@ -1,0 +1,94 @@
+"""Objects and bodies that misbehave: each costs its own run at most."""
+
+from __future__ import annotations
+
+import traceback
+
+from .. import Status
+from ..backends._base import Capability
+from . import nasty_tasks, tasks
+from ._subject import Subject, contradictions, ended, statuses
+from ._table import case
+
+
+@case("F1-no-text", "An exception that cannot be printed is the failure of its task, as itself.")
+def no_text(run: Subject) -> None:
+    """Raise what raises in `__str__` and `__repr__`."""
+
+    def body() -> None:
+        outcome = ended(nasty_tasks.raise_without_text.submit())
+        assert outcome.status is Status.FAILED, outcome.status
+        assert outcome.error is not None
+        assert type(outcome.error).__name__ == "NoText"
+        assert outcome.error.args == (3,)
+        assert traceback.extract_tb(outcome.error.__traceback__)[-1].name == "raise_without_text"
+        assert not contradictions([outcome])
+
+    run.inside(body)
+
+
+@case("V1-result-refuses", "A result that refuses to be rebuilt fails its run, by name; its peers complete.")
+def result_refuses(run: Subject) -> None:
+    """Return what raises, and what exits, when it is rebuilt."""
+
+    def body() -> None:
+        hows = ["live", "refuse", "exit", "live"]
+        outcomes = [ended(future) for future in nasty_tasks.refuse.map(hows)]
+        for how, outcome in zip(hows, outcomes, strict=True):
+            if how == "live" or not run.can(Capability.SEPARATE_PROCESS):
+                assert outcome.status is Status.COMPLETED, outcome
+                continue
+            assert outcome.status is Status.FAILED, outcome
+            for part in ("the result of task 'refuse'", "_refuse" if how == "refuse" else "exit"):
+                assert part in str(outcome.error), f"{part!r} is not in: {outcome.error}"
+        assert statuses(tasks.double.map([1, 2])) == ["completed"] * 2
+        assert not contradictions(outcomes)
+
+    run.inside(body)
+
+
+@case("V1-argument-refuses", "An argument that refuses to be rebuilt fails its run, by name, and nothing else.")
+def argument_refuses(run: Subject) -> None:
+    """Take what raises, and what exits, when it is rebuilt."""
+
+    def body() -> None:
+        outcomes = [ended(each) for each in tasks.echo.map([1, nasty_tasks.Refuses(), nasty_tasks.Exits(), 4])]
+        assert [outcomes[0].value, outcomes[3].value] == [1, 4]
+        for outcome in outcomes[1:3]:
+            if not run.can(Capability.SEPARATE_PROCESS):
+                assert outcome.status is Status.COMPLETED, outcome
+                continue
+            assert outcome.status is Status.FAILED, outcome
+            assert "the arguments of task 'echo'" in str(outcome.error), outcome.error
+        assert not contradictions(outcomes)
+
+    run.inside(body)
+
+
+@case(
+    "C2-argument-kills",
+    "A worker that dies while it rebuilds an argument takes that run only.",
+    needs=(Capability.SURVIVE_WORKER_DEATH,),
+)
+def argument_kills(run: Subject) -> None:
+    """Map over an object that kills whoever rebuilds it."""
+
+    def body() -> None:
+        outcomes = [ended(each) for each in tasks.echo.map([1, nasty_tasks.KillsReader(), 3])]
+        assert [outcome.status.value for outcome in outcomes] == ["completed", "crashed", "completed"]
+        assert not contradictions(outcomes)
+
+    run.inside(body)
+
+
+@case("F6-returned-pending", "A task that returns a state that is no end has crashed, here and in the API.")
+def returned_pending(run: Subject) -> None:
+    """Return `Pending`."""
+
+    def body() -> None:
+        outcome = ended(nasty_tasks.return_pending.submit())
+        assert outcome.status is Status.CRASHED, outcome
+        assert "Pending" in str(outcome.error), outcome.error
+        assert not contradictions([outcome])
+
+    run.inside(body)

@@ -1,0 +1,69 @@
+"""Tasks and objects that misbehave, in a module that every worker can import."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from prefect import task
+from prefect.states import Pending
+
+
+class NoText(Exception):
+    """Cannot be printed at all."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+class Refuses:
+    """Refuses to be rebuilt wherever it arrives."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _refuse, ()
+
+
+def _refuse() -> None:
+    raise OSError("refuses to be rebuilt")
+
+
+class Exits:
+    """Ends by `SystemExit` whoever rebuilds it, as a module does that calls `sys.exit` when it is imported."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return sys.exit, ("no",)
+
+
+class KillsReader:
+    """Kills every other process that rebuilds it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _kill_unless, (os.getpid(),)
+
+
+def _kill_unless(process_id: int) -> None:
+    if os.getpid() != process_id:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def raise_without_text() -> None:
+    """Raise what cannot be printed."""
+    raise NoText(3)
+
+
+@task
+def refuse(how: str) -> Any:
+    """Return what cannot be rebuilt, or for "live" just that word."""
+    return {"refuse": Refuses, "exit": Exits}.get(how, lambda: how)()
+
+
+@task
+def return_pending() -> Any:
+    """Return a state that is no end."""
+    return Pending(message="not yet")

@@ -1,0 +1,76 @@
+"""What users of the stock runners rely on beyond running tasks: subclasses, errors and attributes."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import importlib
+import multiprocessing
+from typing import Any
+
+import pytest
+from prefect import flow, task
+
+from prefect_anyrunner import Outcome
+
+CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "thread": ("ThreadPoolTaskRunner", "prefect.task_runners", {"portable": True}),
+    "process": ("ProcessPoolTaskRunner", "prefect.task_runners", {"rerun_lost": 2}),
+    "dask": ("DaskTaskRunner", "prefect_dask", {"rerun_lost": 2}),
+    "ray": ("RayTaskRunner", "prefect_ray", {"rerun_lost": 2}),
+}
+
+
+@task
+def double(number: int) -> int:
+    return number * 2
+
+
+@pytest.fixture(params=CLASSES)
+def backend(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def ours(backend: str) -> Any:
+    return getattr(importlib.import_module(f"prefect_anyrunner.backends.{backend}"), CLASSES[backend][0])
+
+
+def test_it_is_a_kind_of_the_stock_class(backend: str) -> None:
+    name, module, _ = CLASSES[backend]
+    assert issubclass(ours(backend), getattr(importlib.import_module(module), name))
+
+
+def test_a_subclass_that_takes_no_arguments_is_duplicated_with_its_settings_and_attributes(backend: str) -> None:
+    setting = CLASSES[backend][2]
+
+    class Narrow(ours(backend)):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(**setting)
+            self.added = "by the subclass"
+
+    runner = Narrow()
+    twin = runner.duplicate()
+    assert type(twin) is Narrow
+    assert twin == runner
+    assert twin is not runner
+    assert {name: getattr(twin, name) for name in setting} == setting
+    assert twin.added == "by the subclass"
+    assert twin._runs is not runner._runs
+
+
+def test_submitting_without_starting_is_told(backend: str) -> None:
+    with pytest.raises(RuntimeError, match="Task runner is not started"):
+        ours(backend)().submit(double, {"number": 1})
+    assert not multiprocessing.active_children()
+
+
+def test_a_future_wraps_one_of_the_standard_library(prefect_server: str) -> None:
+    @flow(task_runner=ours("thread")())
+    def one() -> Outcome:
+        future = double.submit(4)
+        assert isinstance(future.wrapped_future, concurrent.futures.Future)  # type: ignore[attr-defined]
+        outcome: Outcome = future.wrapped_future.result(30)  # type: ignore[attr-defined]
+        assert outcome.value == future.result() == 8
+        return outcome
+
+    one()
