@@ -7,7 +7,7 @@ import traceback
 from prefect.exceptions import CrashedRun
 
 from .. import Status, settle
-from ..backends._base import Capability
+from ..backends import Capability
 from . import tasks
 from ._subject import Subject, ended, lines, statuses
 from ._table import case

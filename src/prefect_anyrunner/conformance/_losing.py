@@ -10,7 +10,7 @@ from prefect import unmapped
 from prefect.exceptions import CrashedRun
 
 from .. import Status
-from ..backends._base import Capability
+from ..backends import Capability
 from . import tasks
 from ._subject import Subject, ended, lines, read_task_run, statuses, told_within, until
 from ._table import case

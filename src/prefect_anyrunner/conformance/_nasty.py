@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 
 from .. import Status
-from ..backends._base import Capability
+from ..backends import Capability
 from . import nasty_tasks, tasks
 from ._subject import Subject, contradictions, ended, statuses
 from ._table import case

@@ -12,7 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from .. import Status
-from ..backends._base import Capability
+from ..backends import Capability
 from . import tasks
 from ._subject import Subject, ended, lines, read_task_run, statuses, until
 from ._table import case

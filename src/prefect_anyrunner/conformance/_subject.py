@@ -20,7 +20,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.task_runners import TaskRunner
 
 from .. import Outcome, Status, settle
-from ..backends._base import Capability
+from ..backends import Capability
 from ._flows import serving_flow, serving_flow_async
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..backends._base import Capability
+from ..backends import Capability
 
 if TYPE_CHECKING:
     from ._subject import Subject
