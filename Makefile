@@ -2,6 +2,7 @@
 # make test    environment, then the whole test suite
 # make test-all    the suite, and the tests of stock runners and of the command, which take many minutes more
 # make bench  environment, then what a task costs: stock, ours, bare engines (BENCH='--quick' for a look)
+# make docker-check  docker/ for real: image, clusters, census and table of rules on each (starts an engine if none runs)
 # make check   ruff and mypy --strict
 # make clean   remove the environment and all caches
 
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all bench check clean
+.PHONY: demo test test-all bench docker-check check clean
 
 demo: $(STAMP)
 	RAY_USAGE_STATS_ENABLED=0 DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
@@ -23,6 +24,9 @@ test-all: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+docker-check:
+	docker/check
 
 check: $(STAMP)
 	$(BIN)/ruff check .
