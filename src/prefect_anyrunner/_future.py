@@ -14,6 +14,7 @@ from prefect.futures import PrefectFuture, PrefectTaskRunFuture
 
 from ._outcome import LazyValue, Outcome, Status
 from ._prefect import raise_if_suspended
+from ._worker import current_worker
 
 R = TypeVar("R")
 
@@ -151,6 +152,8 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         return nullcontext() if tracker is None or self._done.done() else tracker.blocking((self,))
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.outcome() is None and current_worker() is not None:
+            self.wait()  # a task returns the future of a run that it submitted: only the outcome can leave its worker
         outcome = self.outcome()
         if outcome is None:
             raise TypeError(

@@ -92,3 +92,20 @@ def returned_pending(run: Subject) -> None:
         assert not contradictions([outcome])
 
     run.inside(body)
+
+
+@case("N1-returned-future", "A task may return futures of runs that it submitted; they arrive answered.")
+def returned_future(run: Subject) -> None:
+    """Return some from as many tasks as there are workers."""
+    count = run.workers
+
+    def body() -> None:
+        outcomes = [ended(each) for each in nasty_tasks.return_future.map(range(count))]
+        assert [outcome.status for outcome in outcomes] == [Status.COMPLETED] * count, outcomes
+        for number, outcome in enumerate(outcomes):
+            good, nested = outcome.value
+            assert ended(good).value == 2 * number
+            assert ended(nested["failed"]).status is Status.FAILED
+            assert type(ended(nested["failed"]).error) is tasks.Broken
+
+    run.inside(body)

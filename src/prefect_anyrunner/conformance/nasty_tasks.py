@@ -10,6 +10,8 @@ from typing import Any
 from prefect import task
 from prefect.states import Pending
 
+from . import tasks
+
 
 class NoText(Exception):
     """Cannot be printed at all."""
@@ -67,3 +69,9 @@ def refuse(how: str) -> Any:
 def return_pending() -> Any:
     """Return a state that is no end."""
     return Pending(message="not yet")
+
+
+@task
+def return_future(number: int) -> Any:
+    """Return the futures of runs that it does not wait for."""
+    return [tasks.double.submit(number), {"failed": tasks.raise_rich.submit()}]
