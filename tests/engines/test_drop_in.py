@@ -74,3 +74,11 @@ def test_a_future_wraps_one_of_the_standard_library(prefect_server: str) -> None
         return outcome
 
     one()
+
+
+@pytest.mark.dask
+def test_a_runner_that_has_stopped_its_cluster_can_start_another(prefect_server: str) -> None:
+    runner = ours("dask")(cluster_kwargs={"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0"})
+    for number in (1, 2):
+        with runner:
+            assert runner.submit(double, {"number": number}).result() == 2 * number

@@ -13,6 +13,7 @@ from uuid import UUID
 import distributed
 import prefect_dask
 from distributed import rejoin, secede
+from distributed.threadpoolexecutor import thread_state
 from prefect.client.schemas.objects import RunInput
 from prefect.exceptions import MissingResult
 from prefect.task_runners import TaskRunner
@@ -128,6 +129,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             self._topic = ""
             super().__exit__(exc_type, exc_value, traceback)
             self._client = None
+            self._cluster = self._given_cluster  # a temporary one is closed; the next start makes another
 
     def _connect(self) -> Any:
         """Return the client, started at the first call: keeper on the scheduler, threads that send and collect."""
@@ -277,7 +279,8 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     @contextmanager
     def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> Iterator[None]:
         """Free the worker that the calling thread holds while it waits (rule N1)."""
-        if not self._nested:
+        # Only the thread that Dask gave a task has a place to give back, and only once.
+        if not self._nested or not getattr(thread_state, "proceed", False):
             yield
             return
         secede()  # type: ignore[no-untyped-call]

@@ -109,3 +109,10 @@ def returned_future(run: Subject) -> None:
             assert type(ended(nested["failed"]).error) is tasks.Broken
 
     run.inside(body)
+
+
+@case("N1-from-a-thread", "A task may submit from threads of its own, and wait there.")
+def from_a_thread(run: Subject) -> None:
+    """Submit from a thread inside a task."""
+    outcome = run.inside(lambda: ended(nasty_tasks.submit_from_thread.submit()))
+    assert (outcome.status, outcome.value) == (Status.COMPLETED, 8), outcome

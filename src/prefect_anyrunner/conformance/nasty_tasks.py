@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from prefect import task
@@ -75,3 +77,11 @@ def return_pending() -> Any:
 def return_future(number: int) -> Any:
     """Return the futures of runs that it does not wait for."""
     return [tasks.double.submit(number), {"failed": tasks.raise_rich.submit()}]
+
+
+@task
+def submit_from_thread() -> Any:
+    """Submit a task and wait for it in a thread of its own making."""
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(context.run, lambda: tasks.double.submit(4).result()).result()
