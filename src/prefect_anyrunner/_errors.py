@@ -3,7 +3,9 @@
 AnyRunnerError
   ├─ SpecError            a runner specification is wrong; lists every problem with its place   (ValueError)
   ├─ BackendUnavailable   the backend is known, what it needs is not installed                  (ImportError)
-  ├─ EngineUnreachable    nobody answers at the address within the connect timeout              (ConnectionError)
+  ├─ EngineUnreachable    nobody answers at the address within the connect timeout, or any more (ConnectionError)
+  ├─ ApiUnreachable       a worker cannot reach the Prefect API                                 (ConnectionError)
+  ├─ VersionSkew          a worker runs other versions than the flow, and would misunderstand   (RuntimeError)
   ├─ CannotTravel         an argument or a result cannot reach or leave a worker                (TypeError)
   └─ TaskRunsFailed       task runs did not complete; holds what each one raised                (ExceptionGroup)
 """
@@ -43,7 +45,7 @@ class BackendUnavailable(AnyRunnerError, ImportError):
 
 
 class EngineUnreachable(AnyRunnerError, ConnectionError):
-    """No engine answered at `address` within the connect timeout.
+    """No engine answered at `address` within the connect timeout, or the one that did has gone since.
 
     The text holds the address (never a password in it) and the timeout in seconds.
     """
@@ -54,6 +56,28 @@ class EngineUnreachable(AnyRunnerError, ConnectionError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), self.args, {"address": self.address}
+
+
+class ApiUnreachable(AnyRunnerError, ConnectionError):
+    """A worker cannot reach the Prefect API; the text names the worker and the URL, and says what to set."""
+
+
+class VersionSkew(AnyRunnerError, RuntimeError):
+    """A scheduler or worker runs other versions than the flow, so that one would misread what the other pickles.
+
+    `where` names it. `differing` holds each package (or `python`) with the version there, None where it is not
+    installed, and the version that the flow runs.
+    """
+
+    def __init__(self, where: str, differing: Iterable[tuple[str, str | None, str]]) -> None:
+        self.where = where
+        self.differing = tuple(differing)
+        super().__init__(where, self.differing)
+
+    def __str__(self) -> str:
+        there = " and ".join(f"{name} {found}" if found else f"no {name}" for name, found, _ in self.differing)
+        here = " and ".join(f"{name} {version}" for name, _, version in self.differing)
+        return f"{self.where} has {there}, this flow runs {here}: install the same on both."
 
 
 class CannotTravel(AnyRunnerError, TypeError):

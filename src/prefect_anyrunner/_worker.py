@@ -34,10 +34,12 @@ from prefect.states import Crashed, Failed, get_state_exception
 from prefect.task_engine import run_task_async, run_task_sync
 from prefect.tasks import Task
 
-from ._errors import CannotTravel
+from ._errors import AnyRunnerError, CannotTravel
 from ._events import leave_end_to_driver
 from ._prefect import ResultRecord, ResultRecordMetadata
+from ._preflight import look_for, unreachable
 from ._transport import dumps, loads, pack_error
+from ._versions import refuse_skew, running
 
 
 class Parcel(NamedTuple):
@@ -55,8 +57,9 @@ class Parcel(NamedTuple):
 class Packed(NamedTuple):
     """What a worker says of one parcel.
 
-    `refused` tells why the body was not run here (`Claims`), and is all there is then. `value` is None when it is kept
-    on the worker (`value_size` bytes) until somebody asks.
+    `refused` tells why the body was not run here (`Claims`), and is all there is then, but for the `error` of a worker
+    that can run nothing of this flow run. `value` is None when it is kept on the worker (`value_size` bytes) until
+    somebody asks.
     """
 
     worker: str
@@ -152,6 +155,9 @@ class _Warm:
         _here.set(side)
         with hydrated_context({"settings_context": serialized["settings_context"]}):  # the client is made from them
             client = get_client(sync_client=True)
+        api = str(client.api_url)
+        if (why := look_for(api)) is not None:  # the client itself would try for minutes where nothing answers at all
+            raise unreachable(f"{side.backend} worker {side.name()}", api, why)
         self._stack.enter_context(hydrated_context(serialized, client=client))
         self._stack.enter_context(SyncClientContext())
 
@@ -190,11 +196,23 @@ def _warm_context(side: WorkerSide, digest: str) -> _Warm:
     if contexts is None:
         contexts = _warm.contexts = OrderedDict()
     if (warm := contexts.get(digest)) is None:
-        warm = contexts[digest] = _Warm(loads(_kept.get(side, digest)), side)
+        warm = contexts[digest] = _Warm(_read_context(side, digest), side)
         while len(contexts) > _MAX_CONTEXTS:
             contexts.popitem(last=False)[1].close()
     contexts.move_to_end(digest)
     return warm
+
+
+def keep_context(serialized: dict[str, Any], engine: tuple[str, ...]) -> bytes:
+    """Return a context as bytes for workers, under the versions that they must have; `engine`: modules it needs."""
+    return pickle.dumps((engine, dict(running(*engine)), dumps(serialized, what="the context of the flow run")))
+
+
+def _read_context(side: WorkerSide, digest: str) -> dict[str, Any]:
+    engine, versions, data = pickle.loads(_kept.get(side, digest))
+    refuse_skew(f"{side.backend} worker {side.name()}", running(*engine), versions)  # before anything of Prefect's
+    context: dict[str, Any] = loads(data, what="the context of the flow run")
+    return context
 
 
 def interrupt(claim: str) -> bool:
@@ -232,10 +250,15 @@ def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
     """Run one parcel's task here and return what became of it; never raises for what the body does."""
     if (refused := side.claim(parcel.claim)) is not None:
         return Packed(worker=side.name(), refused=refused)
+    try:
+        warm = _warm_context(side, parcel.context)
+    except AnyRunnerError as exc:
+        return Packed(worker=side.name(), refused=str(exc), error=pack_error(exc))
+    except BaseException as exc:
+        return _pack_crash(side, pickle.loads(parcel.task_run), exc)
     task_run: TaskRun = pickle.loads(parcel.task_run)
     try:
         try:
-            warm = _warm_context(side, parcel.context)
             return warm.context.copy().run(_run, warm, side, parcel, task_run)
         finally:
             leave_body(parcel.claim)
@@ -246,7 +269,7 @@ def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
 
 def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Packed:
     try:
-        task = _task(side, parcel.task)
+        task = _task(side, parcel.task, f"the code of task run {task_run.name!r}")
         arguments: dict[str, Any] = loads(parcel.arguments, what=f"the arguments of task {task.name!r}")
         for name, digest in parcel.shared.items():
             arguments[name] = loads(_kept.get(side, digest), what=f"argument {name!r} of task {task.name!r}")
@@ -289,10 +312,10 @@ def run_engine(
         run_task_sync(**kwargs)
 
 
-def _task(side: WorkerSide, digest: str) -> Task[Any, Any]:
+def _task(side: WorkerSide, digest: str, what: str) -> Task[Any, Any]:
     task = _tasks.get(digest)
     if task is None:
-        task = _tasks[digest] = loads(_kept.get(side, digest))
+        task = _tasks[digest] = loads(_kept.get(side, digest), what=what)
         while len(_tasks) > 256:
             _tasks.popitem(last=False)
     return task

@@ -20,9 +20,9 @@ from prefect.futures import resolve_futures_to_states
 from prefect.settings import PREFECT_API_URL
 from prefect.tasks import MaterializingTask
 
-from .._errors import CannotTravel
+from .._errors import CannotTravel, EngineUnreachable
 from .._transport import dumps
-from .._worker import Parcel
+from .._worker import Parcel, keep_context
 from ._tracked import Run, TrackedRunner
 
 LARGE = 2**20
@@ -31,6 +31,9 @@ LARGE = 2**20
 
 class RemoteRunner(TrackedRunner):
     """A tracked runner whose workers are other processes."""
+
+    _both_sides: tuple[str, ...] = ()
+    """Modules of the engine whose release must be the same on workers."""
 
     def _put_away(self, digest: str, data: bytes) -> None:
         """Keep `data` where every worker of this run can fetch it by `digest`."""
@@ -55,6 +58,9 @@ class RemoteRunner(TrackedRunner):
             run.parcel = run.context.run(self._pack, run)
         except CannotTravel as exc:
             self.end_failed(run, exc)
+            return False
+        except EngineUnreachable as exc:
+            self._end_crashed(run, str(exc), exc)
             return False
         return True
 
@@ -98,7 +104,8 @@ class RemoteRunner(TrackedRunner):
         flow, settings = FlowRunContext.get(), SettingsContext.get()
         known = self._contexts.get((id(flow), id(settings)))
         if known is None:
-            known = self._keep(_dump_context(flow, settings)), flow, settings  # kept alive, so that ids stay theirs
+            context = keep_context(_serialize_context(flow, settings), self._both_sides)
+            known = self._keep(context), flow, settings  # kept alive, so that ids stay theirs
             self._contexts[id(flow), id(settings)] = known
         return known[0]
 
@@ -136,7 +143,7 @@ def _assets(run: Run) -> dict[str, Any] | None:
     ).serialize()
 
 
-def _dump_context(flow: FlowRunContext | None, settings: SettingsContext | None) -> bytes:
+def _serialize_context(flow: FlowRunContext | None, settings: SettingsContext | None) -> dict[str, Any]:
     serialized = serialize_context()
     # What changes per submit travels with each parcel.
     serialized.update(task_run_context={}, tags_context={}, asset_context={})
@@ -146,7 +153,7 @@ def _dump_context(flow: FlowRunContext | None, settings: SettingsContext | None)
             # Prefect started a server for this process alone: workers must talk to that one, not each start its own.
             there = settings.settings.copy_with_update(updates={PREFECT_API_URL: str(flow.client.api_url)})
             serialized["settings_context"] = SettingsContext(profile=settings.profile, settings=there).serialize()
-    return dumps(serialized, what="the context of the flow run")
+    return serialized
 
 
 def _without_unpicklable(serialized: dict[str, Any], field: str) -> dict[str, Any]:

@@ -329,6 +329,8 @@ class TrackedRunner:
         if packed.refused is not None:
             if run.cancel_asked or packed.refused == "revoked":
                 self._end_cancelled(run, "It was cancelled before it started.")
+            elif packed.error is not None:
+                self._end_crashed(run, packed.refused, unpack_error(packed.error))
             else:
                 self.lost(run, f"its worker was lost while it ran ({packed.refused})", started=True)
             return
@@ -493,6 +495,13 @@ class TrackedRunner:
                     self._unlooked_limit = 2 * len(self._unlooked) + 1000
             if not self._runs:
                 self._idle.notify_all()
+
+    def give_up(self, why: str, cause: BaseException | None = None) -> None:
+        """End every run that the engine holds: the engine itself is gone, so that nobody will tell of them."""
+        with self._runs_lock:
+            sent = [run for run in self._runs.values() if run.phase is Phase.SENT]
+        for run in sent:
+            self._end_crashed(run, why, cause)
 
     # --- cancelling (rule K1) ------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import pickle
 import queue
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 from uuid import UUID
 
@@ -18,8 +18,10 @@ from prefect.client.schemas.objects import RunInput
 from prefect.exceptions import MissingResult
 from prefect.task_runners import TaskRunner
 
-from .._errors import EngineUnreachable
+from .._errors import EngineUnreachable, VersionSkew
 from .._future import AnyFuture
+from .._preflight import api_of_flow, judge, own_modules, question, shipping
+from .._versions import OURS, running
 from .._worker import Packed, Parcel, current_worker, interrupt, process_name, run_parcel
 from ._dask_scheduler import KEEPER, Keeper
 from ._remote import RemoteRunner
@@ -39,6 +41,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     """
 
     _client: Any
+    _both_sides = ("dask", "distributed")
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._topic = ""
+        self._shipping = ExitStack()
 
     @property
     def name(self) -> str:
@@ -89,7 +93,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         }
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, DaskTaskRunner) and self._settings() == other._settings()
+        return isinstance(other, DaskTaskRunner) and _comparable(self._settings()) == _comparable(other._settings())
 
     __hash__ = None  # type: ignore[assignment]  # as in prefect-dask: equal by settings, so not hashable
 
@@ -115,15 +119,19 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         try:
             # A nested runner may outlive its worker's client, when the worker ends: nothing is left to finish then.
-            if self._topic and self._client.status == "running":
+            if self._topic and (self._there() or not self._nested):
+                if not self._there():
+                    self.give_up(self._gone())
                 self._finish(exc_type)
                 self._outbox.put(None)
                 self._inbox.put(None)
                 for thread in self._threads:
                     thread.join()
-                self._client.unsubscribe_topic(self._topic)
-                self._ask("anyrunner_let_go", topic=self._topic)
+                if self._there():
+                    self._client.unsubscribe_topic(self._topic)
+                    self._ask("anyrunner_let_go", topic=self._topic)
         finally:
+            self._shipping.close()
             if self._nested:
                 self._client = None  # the worker's own, not ours to close
             self._topic = ""
@@ -140,6 +148,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 self._client = distributed.get_client()
             else:
                 self._open_client()
+                self._look_at_cluster()
             client = self._client
             client.register_plugin(Keeper(), name=KEEPER)
             self._topic = f"anyrunner-{id(self)}-{client.id}"
@@ -167,10 +176,53 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 address=self.address,
             ) from exc
 
+    def _look_at_cluster(self) -> None:
+        """Ask the scheduler and all workers what they are, before they get work that they could not do.
+
+        Raises VersionSkew and ApiUnreachable. Modules beside the flow that they do not have will travel with the tasks.
+        """
+        if isinstance(getattr(self, "_cluster", None), distributed.LocalCluster):
+            return  # it was started here, from what is installed here
+        client, here = self._client, running(*self._both_sides)
+        own, api = own_modules(), api_of_flow()
+        names = tuple(own)
+        answer = client.run_on_scheduler(eval, question(here, modules=names))
+        missing = judge(f"The Dask scheduler at {client.scheduler.address}", answer, here)
+        try:
+            answers = client.sync(
+                client._run,
+                eval,
+                question(here, api=api, modules=names),
+                on_error="return",
+                callback_timeout=self.connect_timeout,
+            )
+        except TimeoutError:
+            answers = {}
+            self.logger.warning("Not all Dask workers said within %g seconds what they run.", self.connect_timeout)
+        if answers:
+            missing = set()
+        for worker, answer in answers.items():
+            if isinstance(answer, dict):  # else it went away meanwhile
+                missing |= judge(f"Dask worker {worker}", answer, here, api=api)
+        if missing:
+            self.logger.info("Not on the workers, so sent along with the tasks: %s.", ", ".join(sorted(missing)))
+            self._shipping.enter_context(shipping({name: own[name] for name in missing}))
+
+    def _there(self) -> bool:
+        return self._client is not None and self._client.status == "running"
+
+    def _gone(self) -> str:
+        return f"the connection to the Dask scheduler at {self._client.scheduler.address} was lost"
+
     def _ask(self, operation: str, **message: Any) -> Any:
-        """Call one of the keeper's operations on the scheduler."""
+        """Call one of the keeper's operations on the scheduler. Raises EngineUnreachable when it is gone."""
         client = self._client
-        return client.sync(getattr(client.scheduler, operation), **message)
+        if not self._there():  # Dask would try for half a minute, each time
+            raise EngineUnreachable(self._gone(), address=client.scheduler.address)
+        try:
+            return client.sync(getattr(client.scheduler, operation), **message)
+        except OSError as exc:
+            raise EngineUnreachable(self._gone(), address=client.scheduler.address) from exc
 
     def submit(
         self,
@@ -211,6 +263,8 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                     self.lost(run, f"it could not be sent to the scheduler: {exc!r}", started=True, cause=exc)
 
     def _send(self, batch: list[Run]) -> None:
+        if not self._there():
+            raise EngineUnreachable(self._gone())
         for run in batch:
             run.parcel = run.parcel._replace(claim=run.claim) if run.parcel is not None else None
         batch = [run for run in batch if run.parcel is not None]
@@ -264,17 +318,32 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         """End a run whose key is done without an outcome, which would have come before."""
         if claim != run.claim or run.phase is Phase.ENDED:
             return
+        if future.status == "cancelled":  # we cancel none: Dask does it to all when it loses the scheduler
+            self._end_crashed(run, self._gone())
+            return
         claimed = self._ask("anyrunner_claimed", topic=self._topic, claims=[claim])
-        self.lost(run, "its Dask worker was lost while it ran", started=bool(claimed), cause=_error_of(future))
+        error = _error_of(future)
+        if claimed or error is None or isinstance(error, distributed.KilledWorker):
+            self.lost(run, "its Dask worker was lost while it ran", started=bool(claimed), cause=error)
+            return
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in OURS:
+            lacking = str(error.name).partition(".")[0].replace("_", "-")
+            error = VersionSkew("A Dask worker", [(lacking, None, running()[lacking])])
+        self._end_crashed(run, f"its Dask worker could not begin it: {error}", error)
 
     # --- stopping ------------------------------------------------------------------------------------------------
 
     def _revoke(self, runs: list[Run]) -> list[bool]:
-        revoked = set(self._ask("anyrunner_revoke", topic=self._topic, claims=[run.claim for run in runs]))
+        try:
+            revoked = set(self._ask("anyrunner_revoke", topic=self._topic, claims=[run.claim for run in runs]))
+        except EngineUnreachable as exc:
+            self.give_up(str(exc), exc)
+            revoked = set()
         return [run.claim in revoked for run in runs]
 
     def _interrupt(self, run: Run) -> None:
-        self._client.run(interrupt, run.claim)
+        if self._there():
+            self._client.run(interrupt, run.claim)
 
     @contextmanager
     def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> Iterator[None]:
@@ -288,6 +357,14 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             yield
         finally:
             rejoin()  # type: ignore[no-untyped-call]
+
+
+def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings that can be compared: a `distributed.Security` is equal only to itself."""
+    client_kwargs = dict(settings["client_kwargs"])
+    if isinstance(security := client_kwargs.get("security"), distributed.Security):
+        client_kwargs["security"] = {name: getattr(security, name) for name in security.__slots__}
+    return {**settings, "client_kwargs": client_kwargs}
 
 
 def _error_of(future: Any) -> BaseException | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +17,10 @@ from prefect.task_runners import TaskRunner
 from prefect_ray.context import RemoteOptionsContext
 from ray.experimental import internal_kv
 
-from .._errors import EngineUnreachable
+from .._errors import EngineUnreachable, VersionSkew
 from .._future import AnyFuture
+from .._preflight import judge, own_modules, question, shipping
+from .._versions import OURS, running
 from .._worker import Packed, Parcel, current_worker, process_name, run_parcel
 from ._remote import RemoteRunner
 from ._tracked import Run
@@ -54,6 +57,8 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         self._remote: dict[tuple[tuple[str, str], ...], Any] = {}
         self._revoked: list[Any] = []
         self._prefix = ""
+        self._looked = False
+        self._shipping = ExitStack()
 
     @property
     def name(self) -> str:
@@ -106,10 +111,13 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 self._owns_ray = True
             else:
                 self._within_timeout()
-        except (ConnectionError, TimeoutError, RuntimeError, ValueError) as exc:
+        except (OSError, RuntimeError, ValueError) as exc:
             self._started = False
+            if (skew := _skew(f"The Ray cluster at {self.address}", str(exc))) is not None:
+                raise skew from exc
+            why = str(exc).strip().partition("\n")[0] or type(exc).__name__
             raise EngineUnreachable(
-                f"No Ray cluster answered at {self.address} within {self.connect_timeout:g} seconds.",
+                f"No Ray cluster answered at {self.address} within {self.connect_timeout:g} seconds: {why}",
                 address=self.address,
             ) from exc
 
@@ -126,12 +134,16 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
 
     def __exit__(self, *exc_info: Any) -> None:
         try:
+            if not self._there():
+                self.give_up(self._gone())
             self._finish(exc_info[0])
-            if self._prefix and self._runs_ever and self._none_left_behind():
+            if self._prefix and self._runs_ever and self._there() and self._none_left_behind():
                 internal_kv._internal_kv_del(self._prefix, del_by_prefix=True, namespace=_NAMESPACE)
         finally:
+            self._shipping.close()
+            there = self._there()
             self._reset_ray()
-            if self._nested:
+            if self._nested or not there:  # what is gone cannot be asked to stop
                 TaskRunner.__exit__(self, *exc_info)
             else:
                 super().__exit__(*exc_info)
@@ -139,8 +151,46 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 os.environ.pop(_TOKEN_VARIABLE, None)
                 self._lent_token = False
 
+    def _there(self) -> bool:
+        return self._nested or ray.is_initialized()
+
+    def _gone(self) -> str:
+        return f"the connection to the Ray cluster{f' at {self.address}' if self.address else ''} was lost"
+
+    def _check_there(self) -> None:
+        """Raise EngineUnreachable if Ray is gone: its own calls would start another one, here."""
+        if not self._there():
+            raise EngineUnreachable(self._gone(), address=self.address)
+
     def _put_away(self, digest: str, data: bytes) -> None:
-        self._kept[digest] = ray.put(data)
+        self._check_there()
+        try:
+            self._kept[digest] = ray.put(data)
+        except ConnectionError as exc:
+            raise EngineUnreachable(self._gone(), address=self.address) from exc
+
+    def _prepare(self, run: Run) -> bool:
+        if not self._looked and self.address is not None and not self._nested:
+            self._looked = True
+            run.context.run(self._look_at_worker)
+        return super()._prepare(run)
+
+    def _look_at_worker(self) -> None:
+        """Have modules beside the flow that a worker does not have travel with the tasks.
+
+        Only where there are such modules: it takes a worker. What else must be the same there is compared by workers
+        when they get the run's context.
+        """
+        own = own_modules()
+        if not own:
+            return
+        here = running(*self._both_sides)
+        evaluate: Any = ray.remote(lambda text: eval(text)).options(num_cpus=0, max_retries=0)
+        answer = ray.get(evaluate.remote(question(here, modules=tuple(own))))
+        missing = judge("A Ray worker", answer, here)
+        if missing:
+            self.logger.info("Not on the workers, so sent along with the tasks: %s.", ", ".join(sorted(missing)))
+            self._shipping.enter_context(shipping({name: own[name] for name in missing}))
 
     # --- sending -------------------------------------------------------------------------------------------------
 
@@ -163,6 +213,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             needed = {run.parcel.context, run.parcel.task, *run.parcel.shared.values()}
             kept = {digest: [self._kept[digest]] for digest in needed}  # in a list, a reference stays one
             try:
+                self._check_there()
                 run.engine = self._function({**options, "name": run.task.name}).remote(tuple(run.parcel), kept)
                 run.engine.future().add_done_callback(
                     lambda future, run=run, claim=claim: self._engine_done(run, claim, future)
@@ -184,13 +235,27 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             self.arrived(run, packed)
 
     def _lost_run(self, run: Run, claim: str, exc: BaseException) -> None:
-        started = internal_kv._internal_kv_get(claim, namespace=_NAMESPACE) is not None
+        try:
+            self._check_there()
+            started = internal_kv._internal_kv_get(claim, namespace=_NAMESPACE) is not None
+        except Exception:  # then nobody is left to tell
+            self._end_crashed(run, self._gone(), exc)
+            return
+        if not started and isinstance(exc, ray.exceptions.RayTaskError):  # it has a worker, which could not begin it
+            error = _lacking(exc) or exc
+            self._end_crashed(run, f"its Ray worker could not begin it: {error}", error)
+            return
         self.lost(run, _death(exc), started=started, cause=exc)
 
     # --- stopping ------------------------------------------------------------------------------------------------
 
     def _revoke(self, runs: list[Run]) -> list[bool]:
-        in_time = [_put_if_absent(self._prefix + run.claim, b"revoked") for run in runs]
+        try:
+            self._check_there()
+            in_time = [_put_if_absent(self._prefix + run.claim, b"revoked") for run in runs]
+        except ConnectionError as exc:
+            self.give_up(self._gone(), exc)
+            return [False] * len(runs)
         self._revoked += [run.engine for run, yes in zip(runs, in_time, strict=True) if yes and run.engine is not None]
         return in_time
 
@@ -204,7 +269,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         return not left
 
     def _interrupt(self, run: Run) -> None:
-        if run.engine is not None:
+        if run.engine is not None and self._there():
             ray.cancel(run.engine, force=False)
 
     @contextmanager
@@ -241,6 +306,25 @@ def _lend_token() -> bool:
 def _put_if_absent(key: str, value: bytes) -> bool:
     """Put `value` under `key` in the cluster's store unless something is there; tell whether it is ours now."""
     return not internal_kv._internal_kv_put(key, value, overwrite=False, namespace=_NAMESPACE)
+
+
+def _skew(where: str, text: str) -> VersionSkew | None:
+    """Return the error that tells what Ray says of versions in several lines, or None if that is not what it says."""
+    found = re.search(r"Ray: (\S+)\s+Python: (\S+)\s.*?Ray: (\S+)\s+Python: (\S+)", text, re.DOTALL)
+    if "Version mismatch" not in text or found is None:
+        return None
+    ray_there, python_there, ray_here, python_here = found.groups()
+    pairs = (("ray", ray_there, ray_here), ("python", python_there, python_here))
+    return VersionSkew(where, [pair for pair in pairs if pair[1] != pair[2]])
+
+
+def _lacking(exc: BaseException) -> VersionSkew | None:
+    """Return the error of a worker without this package or Prefect, which Ray tells as text, or None."""
+    found = re.search(r"No module named '(\w+)", str(exc))
+    if found is None or found[1] not in OURS:
+        return None
+    name = found[1].replace("_", "-")
+    return VersionSkew("A Ray worker", [(name, None, running()[name])])
 
 
 def _death(exc: BaseException) -> str:
