@@ -67,8 +67,8 @@ def loads(data: bytes, *, what: str = "a value") -> Any:
         return pickle.loads(data)
     except ModuleNotFoundError as problem:
         raise CannotTravel(
-            f"{what} cannot be rebuilt in this process: module {problem.name!r} cannot be imported here; install it where "
-            "the workers run, or have it beside the file of the flow and import it at the top of that"
+            f"{what} cannot be rebuilt in this process: module {problem.name!r} cannot be imported here; install it "
+            "where the workers run, or have it beside the file of the flow and import it at the top of that"
         ) from problem
     except (Exception, SystemExit, GeneratorExit) as problem:  # what refuses must not end the thread that asks
         raise CannotTravel(

@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import RunInput
 from prefect.exceptions import MissingResult
 from prefect.task_runners import TaskRunner
 
-from .._errors import EngineUnreachable, VersionSkew
+from .._errors import EngineUnreachable, SpecError, VersionSkew
 from .._future import AnyFuture
 from .._preflight import api_of_flow, judge, own_modules, question, shipping
 from .._versions import OURS, running
@@ -174,6 +174,13 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             raise EngineUnreachable(
                 f"No Dask scheduler answered at {self.address} within {self.connect_timeout:g} seconds.",
                 address=self.address,
+            ) from exc
+        except TypeError as exc:
+            if not self.address.startswith("tls://") or "ssl_context" not in str(exc):
+                raise
+            raise SpecError(
+                f"{self.address} speaks TLS: give ca_file, cert and key, or set distributed.comm.tls in Dask's "
+                "configuration"
             ) from exc
 
     def _look_at_cluster(self) -> None:

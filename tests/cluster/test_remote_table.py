@@ -1,0 +1,25 @@
+"""The whole table through a Ray Client server and through TLS: minutes, so for `make test-all`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from prefect_anyrunner.conformance import CASES
+
+ENGINES = {"ray": "ray_client", "dask": "dask_tls"}
+
+
+@pytest.mark.timeout(480, func_only=True)  # the first case of each has to wait for its engine
+@pytest.mark.parametrize(
+    ("engine", "case"),
+    [
+        pytest.param(engine, case, id=f"{engine}-{case.id}")
+        for engine in ENGINES
+        for case in CASES
+        if case.only in (None, engine)
+    ],
+)
+def test_rule(request: pytest.FixtureRequest, engine: str, case: Any, benches: Any) -> None:
+    benches.run(request.getfixturevalue(ENGINES[engine]), case)
