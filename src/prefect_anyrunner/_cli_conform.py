@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ._cli_flow import BadInput
-from .conformance import CaseResult, ConformanceReport, changes, conform
+from .conformance import CaseResult, ConformanceReport, changes, conform, merged
 from .conformance._matrix import BEGIN, END, markdown, placed, rows
 
 _SIGNS = {"pass": "[green]pass[/]", "fail": "[red]FAIL[/]", "skip": "skip"}
@@ -27,20 +27,22 @@ def run(
 ) -> int:
     """Run the table on each runner and print what came out; return 0 only if none breaks what it does not declare.
 
-    `json_file`: where the reports go; those of other runners that it holds already stay. `markdown_file`: a file with
-    the two markers of the matrix, or one to write. `compare_file`: reports to compare with. Raises BadInput,
-    SpecError, BackendUnavailable and AnyRunnerError.
+    `json_file`: where the reports go; what it holds already of other runners stays, and of other cases of the same
+    runner on the same versions. `markdown_file`: a file with the two markers of the matrix, or one to write.
+    `compare_file`: reports to compare with. Raises BadInput, SpecError, BackendUnavailable and AnyRunnerError.
     """
     before = _read(compare_file) if compare_file else {}
     kept = _read(json_file) if json_file and Path(json_file).exists() else {}
     console = Console(highlight=False, soft_wrap=True)
     reports: dict[str, ConformanceReport] = {}
+    failed = False
     for spec in specs:
         console.print(f"[bold]{spec}[/]")
         report = conform(spec, rules=rules, seconds=seconds, follow=lambda result: _tell(console, result))
-        reports[report.spec] = report
         counts = report.counts
         console.print(f"{spec}: {counts['pass']} kept, {counts['fail']} broken, {counts['skip']} not tried\n")
+        reports[report.spec] = merged(kept[report.spec], report) if report.spec in kept else report
+        failed |= not report.ok
         if json_file:
             known = [each.as_dict() for each in {**kept, **reports}.values()]
             text = json.dumps({"reports": known}, indent=1)
@@ -59,7 +61,7 @@ def run(
         if spec in before:
             for line in changes(before[spec], report):
                 console.print(f"{spec}: {line}", markup=False)
-    return 0 if all(report.ok for report in reports.values()) else 1
+    return 1 if failed else 0
 
 
 def _tell(console: Console, result: CaseResult) -> None:

@@ -95,13 +95,20 @@ def _ray_here(spec: RunnerSpec) -> Iterator[Engine]:
     folder = tempfile.mkdtemp(prefix="r")  # Ray puts sockets there, whose paths must be short
     arguments = {"_temp_dir": folder, "log_to_driver": False, "logging_level": "CRITICAL", **runner.init_kwargs}
     here = threading.current_thread() is threading.main_thread()
-    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if here else {}
+    signals: dict[int, Any] = (
+        {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if here else {}
+    )
     try:
         ray.init(**arguments)
+        _restore(signals)
         kept = {name: value for name, value in spec.options.items() if name == "rerun_lost"}
         yield Engine(_with(spec, kept), options["num_cpus"])  # a Ray of this process is used without an address
     finally:
         ray.shutdown()
-        for number, before in signals.items():  # ray.init takes Ctrl-C and SIGTERM for itself
-            signal.signal(number, before)
+        _restore(signals)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _restore(signals: dict[int, Any]) -> None:
+    for number, before in signals.items():  # ray.init takes Ctrl-C and SIGTERM for itself
+        signal.signal(number, before)

@@ -7,8 +7,10 @@ without a traceback; 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ._cli_flow import BadInput, check_reachable, load_flow, read_parameters, run_flow, without_second_traceback
 from ._errors import AnyRunnerError, EngineUnreachable
@@ -111,6 +113,10 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _conform(arguments: argparse.Namespace) -> int:
     from ._cli_conform import run
 
+    def end(*_: object) -> NoReturn:
+        raise SystemExit(143)  # as a shell tells of SIGTERM, but only once the engines and the server have been stopped
+
+    signal.signal(signal.SIGTERM, end)
     return run(
         arguments.runners,
         rules=arguments.rule,

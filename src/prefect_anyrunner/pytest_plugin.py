@@ -8,12 +8,18 @@ Loaded by pytest itself. It imports Prefect only when a test that takes the fixt
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
+import inspect
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from ._beside import beside
 
 if TYPE_CHECKING:
     from ._pytest_runner import AnyRunner, Runners
@@ -65,13 +71,30 @@ def pytest_report_header(config: pytest.Config) -> str:
 
     told = []
     for spec in _specs(config):
-        distribution = _DISTRIBUTIONS.get(_backend_of(spec).removeprefix("stock+"))
+        named = _named(spec)
+        distribution = _DISTRIBUTIONS.get((named or _backend_of(spec)).removeprefix("stock+"))
         try:
-            version = f" ({distribution} {importlib.metadata.version(distribution)})" if distribution else ""
+            version = f"{distribution} {importlib.metadata.version(distribution)}" if distribution else ""
         except importlib.metadata.PackageNotFoundError:
-            version = " (not installed)"
-        told.append(hide_in_text(spec) + version)
+            version = "not installed"
+        facts = ", ".join(filter(None, [named, version]))
+        told.append(hide_in_text(spec) + (f" ({facts})" if facts else ""))
     return f"anyrunner: {', '.join(told)}"
+
+
+def _named(spec: str) -> str:
+    """Return the backend of a runner that a file names, as far as it can be told; empty for any other spec."""
+    from ._errors import SpecError
+    from ._specfile import read_nearest
+
+    try:
+        entry = read_nearest(Path.cwd()).runners.get(spec)
+    except SpecError:  # told in full by the first test that needs it
+        return ""
+    if entry is None:
+        return ""
+    backend = entry.value.get("backend") if isinstance(entry.value, dict) else entry.value
+    return _backend_of(backend) if isinstance(backend, str) else ""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -104,8 +127,9 @@ def any_runner(request: pytest.FixtureRequest, _anyrunner_engines: Runners) -> I
     """Run the test once per runner; inside it every `AnyTaskRunner`, subflows' too, is that runner.
 
     Yields an `AnyRunner`: `.name`, `.spec`, `.flow(f)` to have any other flow run on it, too, and
-    `.record(name, value)` for what must be the same on all runners. Engines, and a Prefect server where none is
-    configured, start when the first test needs them and are shared by all tests of the process.
+    `.record(name, value)` for what must be the same on all runners, as must be what the test returns. Engines, and a
+    Prefect server where none is configured, start when the first test needs them and are shared by all tests of the
+    process: with pytest-xdist, each of its workers has its own.
     """
     marker = request.node.get_closest_marker("anyrunner")
     needs = marker.kwargs.get("needs", ()) if marker is not None else ()
@@ -121,6 +145,28 @@ def _test_and_runner(item: Any) -> list[str]:
     rest = "-".join(each for each in item.callspec.id.split("-") if each != runner)
     name = f"{item.nodeid.partition('[')[0]}{f'[{rest}]' if rest else ''}"
     return [name, runner]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Record what a test with `any_runner` returns, to be compared like what it records itself."""
+    runner: Any = pyfuncitem.funcargs.get("any_runner")
+    test = pyfuncitem.obj
+    if runner is None or inspect.iscoroutinefunction(test):
+        yield
+        return
+
+    @functools.wraps(test)
+    def recorded(*args: Any, **kwargs: Any) -> None:
+        answer = test(*args, **kwargs)
+        if answer is not None:
+            runner.record("what the test returned", answer)
+
+    pyfuncitem.obj = recorded
+    try:
+        yield
+    finally:
+        pyfuncitem.obj = test
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -162,7 +208,5 @@ class _Records:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         for (test, name), texts in self._different().items():
             terminalreporter.section(f"{test}: {name!r} differs between runners", sep="-", red=True)
-            width = max(map(len, texts))
-            for runner, text in texts.items():
-                for number, line in enumerate(text.splitlines() or [""]):
-                    terminalreporter.line(f"{runner if number == 0 else '':{width}}  {line}")
+            for line in beside(texts, shutil.get_terminal_size().columns):
+                terminalreporter.line(line)

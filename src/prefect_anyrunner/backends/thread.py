@@ -16,7 +16,7 @@ from prefect.task_runners import TaskRunner
 
 from .._errors import CannotTravel
 from .._future import AnyFuture
-from .._transport import dumps, loads, pack_error, unpack_error
+from .._transport import pack_error, round_trip, unpack_error
 from .._worker import enter_body, error_of, interrupt, leave_body, process_name, result_of, run_engine
 from ._tracked import Run, TrackedRunner
 
@@ -149,9 +149,10 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
             self._free_slot()
 
     def _travelled(self, run: Run) -> dict[str, Any]:
-        loads(dumps(run.task, what=f"task {run.task.name!r}"))
+        task = f"task {run.task.name!r}"
+        round_trip(run.task, what=task)
         return {
-            name: loads(dumps(resolve_futures_to_states(value), what=f"argument {name!r} of task {run.task.name!r}"))
+            name: round_trip(resolve_futures_to_states(value), what=f"argument {name!r} of {task}")
             for name, value in run.parameters.items()
         }
 
@@ -162,8 +163,7 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
             raised = unpack_error(pack_error(raised))
         elif state.is_completed():
             try:
-                value = result_of(state)
-                state.data = loads(dumps(value, what=f"the result of task {run.task.name!r}"))
+                state.data = round_trip(result_of(state), what=f"the result of task {run.task.name!r}")
             except CannotTravel as exc:
                 self.end_failed(run, exc)
                 return

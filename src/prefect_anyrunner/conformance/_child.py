@@ -17,16 +17,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from .. import RunnerSpec, SpecError
+from .. import Outcome, RunnerSpec, SpecError, gather
 from .._engine import Engine, shared_engine
 from ..backends import _registry
 from ..backends._base import Backend
-from . import CASES, SharedFlow, Subject
+from . import CASES, SharedFlow, Subject, tasks
 from ._bench import Said
-from ._subject import set_limit
+from ._subject import lines, set_limit, until
 
 SHARE = 0.4
 """Part of a case's time that it waits for one thing, so that it can still tell what did not come."""
+PROBE_SECONDS = 10.0
+"""How long the workers get to show that they are free."""
 SETTINGS: dict[str, Any] = {
     "portable": True,
     "rerun_lost": 3,
@@ -82,10 +84,31 @@ def _serve(pipe: Connection[Any, Any], engine: Engine, backend: Backend, folder:
             pipe.send(Said(False, str(error)))
         except BaseException as error:  # a stock runner may raise into the flow what a body raised
             text = "".join(traceback.format_exception(error))
-            pipe.send(Said(False, told(error), text, clean=False))
+            pipe.send(Said(False, told(error), text, clean=_is_clean(error, subject)))
         else:
             pipe.send(Said(True))
     shared.close()
+
+
+def _is_clean(error: BaseException, subject: Subject) -> bool:
+    """Tell whether all workers are free again after a case that failed, so that the next one can have the engine."""
+    if not isinstance(error, AssertionError | AttributeError):
+        return False
+    started, go = subject.path("all-started"), subject.path("all-go")
+
+    def all_work() -> None:
+        futures = [tasks.hold.submit(started, go) for _ in range(subject.workers)]
+        try:
+            until(lambda: lines(started) == subject.workers, within=PROBE_SECONDS)
+        finally:
+            Path(go).touch()
+        gather(futures, timeout=PROBE_SECONDS)
+
+    try:
+        subject.inside(all_work)
+    except BaseException:  # whatever it is: the engine is started anew
+        return False
+    return True
 
 
 def told(error: BaseException) -> str:
@@ -134,7 +157,13 @@ def _values(line: str, frame: types.FrameType) -> Iterable[str]:
     for name in dict.fromkeys(names):
         value = frame.f_locals.get(name)
         if value is not None and not isinstance(value, types.ModuleType | types.FunctionType | type | Subject):
-            yield f"{name} = {_clipped(repr(value), 200)}"
+            yield f"{name} = {_clipped(_shown(value), 200)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Outcome):
+        return f"{value.status.value}, {value.error!r}" if value.error is not None else f"{value.status.value}"
+    return repr(value)
 
 
 def _clipped(text: str, length: int) -> str:

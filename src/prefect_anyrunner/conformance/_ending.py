@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import pickle
 import threading
 from pathlib import Path
 from typing import Any
 
 from prefect.exceptions import CancelledRun
+from prefect.futures import as_completed, wait
 
-from .. import Outcome, Status
+from .. import Outcome, Status, agather, as_settled, gather
 from . import tasks
-from ._subject import Subject, agree, contradictions, ended, lines, now, shown, until
+from ._subject import Subject, agree, contradictions, ended, limit, lines, now, shown, until
 from ._table import case
 
 
@@ -75,6 +78,23 @@ def timeout_is_honest(run: Subject) -> None:
         finally:
             Path(go).touch()
         assert ended(future).value == "done"
+
+    run.inside(body)
+
+
+@case("W1-prefect-waits", "Prefect's own wait and as_completed leave every future knowing its final state.")
+def prefect_waits(run: Subject) -> None:
+    """Wait in Prefect's ways for what completes, fails and crashes."""
+
+    def body() -> None:
+        for wait_for_all in (lambda them: wait(them, timeout=limit()), lambda them: [*as_completed(them)]):
+            three: list[Any] = [
+                tasks.double.submit(2),
+                tasks.raise_rich.submit(),
+                tasks.raise_base.submit(run.path("ran"), "OwnBase"),
+            ]
+            wait_for_all(three)
+            assert [future.state.type.value for future in three] == ["COMPLETED", "FAILED", "CRASHED"]
 
     run.inside(body)
 
@@ -242,6 +262,49 @@ def from_async(run: Subject) -> None:
         ("completed", 10),
         ("completed", 12),
     ]
+
+
+@case("A1-loop", "Neither submit nor agather blocks the event loop; as_settled works in async for.")
+def loop_goes_on(run: Subject) -> None:
+    """Have a coroutine release, from the same loop, what another one waits for."""
+    started, go = run.path("started"), run.path("go")
+    rescued = threading.Timer(limit() * 0.6, Path(go).touch)
+
+    async def body() -> tuple[Any, list[Any], bool]:
+        async def release() -> bool:
+            while not lines(started):
+                await asyncio.sleep(0.02)
+            in_time = not Path(go).exists()
+            Path(go).touch()
+            return in_time
+
+        releasing = asyncio.create_task(release())
+        values = await agather([tasks.hold.submit(started, go), tasks.double_async.submit(4)])
+        one_by_one = [outcome.value async for outcome in as_settled(tasks.double_async.map([1, 2]))]
+        return values, sorted(one_by_one), await releasing
+
+    rescued.start()
+    try:
+        values, one_by_one, in_time = run.async_flow(body)
+    finally:
+        rescued.cancel()
+    assert in_time, "the event loop stood still while a task ran"
+    assert (values, one_by_one) == (["done", 8], [2, 4])
+
+
+@case("L1-stopped", "The processes that a flow run started are gone when it has ended.", only="process")
+def engine_is_stopped(run: Subject) -> None:
+    """Ask workers who they are, and look for them afterwards."""
+    pids = run.flow(lambda: gather([tasks.process_id.submit() for _ in range(4)]))
+
+    def gone(pid: int) -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    until(lambda: all(map(gone, pids)))
 
 
 @case("L1-duplicate", "A runner, its duplicate and its pickled copy are equal; one with other settings is not.")

@@ -6,7 +6,7 @@ import traceback
 
 from prefect.exceptions import CrashedRun
 
-from .. import Status, settle
+from .. import Status, TaskRunsFailed, gather, settle
 from ..backends import Capability
 from . import tasks
 from ._subject import Subject, ended, lines, statuses
@@ -32,6 +32,17 @@ def whole(run: Subject) -> None:
     assert (inner.name, inner.line) == ("raise_rich", 'raise KeyError("inner")')
 
 
+@case("F1-context", "An exception raised while another one is handled has that one as its context.")
+def context(run: Subject) -> None:
+    """Look at the chain that Python makes by itself."""
+    error = run.inside(lambda: ended(tasks.raise_while_handling.submit())).error
+    assert type(error) is tasks.Broken
+    assert error.__cause__ is None
+    assert not error.__suppress_context__
+    assert type(error.__context__) is KeyError
+    assert error.__context__.args == ("first",)
+
+
 @case("F2-init", "An exception arrives as itself whatever arguments its __init__ takes.")
 def special_init(run: Subject) -> None:
     """Try two arguments, a keyword-only one, and none."""
@@ -51,12 +62,39 @@ def special_init(run: Subject) -> None:
     assert str(none) == "always the same"
 
 
+@case("F2-built-in", "Python's own exceptions arrive with their text and their fields.")
+def built_in(run: Subject) -> None:
+    """Try those that keep them where no pickle looks."""
+
+    def body() -> list[BaseException | None]:
+        return [ended(future).error for future in tasks.raise_built_in.map(["syntax", "unicode", "os"])]
+
+    syntax, decoding, missing = run.inside(body)
+    assert type(syntax) is SyntaxError
+    assert (syntax.filename, syntax.lineno, syntax.text) == ("user.py", 1, "a = \n"), vars(syntax)
+    assert "invalid syntax" in str(syntax)
+    assert type(decoding) is UnicodeDecodeError
+    assert (decoding.object, decoding.start) == (b"\xff", 0)
+    assert "can't decode byte 0xff" in str(decoding)
+    assert type(missing) is FileNotFoundError
+    assert (missing.errno, missing.filename) == (2, "missing.csv")
+    assert "missing.csv" in str(missing)
+
+
 @case("F3-group", "An ExceptionGroup arrives with all its members, each as itself.")
 def group(run: Subject) -> None:
-    """Look into a nested group."""
-    outcome = run.inside(lambda: ended(tasks.raise_special.submit("group")))
-    assert outcome.status is Status.FAILED
-    error = outcome.error
+    """Look into a nested group, which is one member of ours."""
+
+    def body() -> TaskRunsFailed:
+        try:
+            gather([tasks.double.submit(1), tasks.raise_special.submit("group")])
+        except TaskRunsFailed as failure:
+            return failure
+        raise AssertionError("gather() did not raise")
+
+    failure = run.inside(body)
+    assert len(failure.exceptions) == 1, failure.exceptions
+    error = failure.exceptions[0]
     assert type(error) is ExceptionGroup
     assert error.message == "several"
     first, more = error.exceptions
@@ -83,6 +121,17 @@ def stand_in(run: Subject) -> None:
     except* ValueError as matched:
         caught.extend(matched.exceptions)
     assert caught == [error]
+
+
+@case("F4-local-class", "One of a local class that cannot be pickled is caught by its nearest importable base.")
+def local_class(run: Subject) -> None:
+    """Raise a `LookupError` of a class that only the task's function knows."""
+    outcome = run.inside(lambda: ended(tasks.raise_special.submit("local")))
+    assert outcome.status is Status.FAILED
+    assert isinstance(outcome.error, LookupError), repr(outcome.error)
+    told = "".join(traceback.format_exception(outcome.error))
+    for part in ("Local", "of a local class", "in raise_special"):
+        assert part in told, f"{part!r} is not in:\n{told}"
 
 
 @case("F5-ours-too", "A task's own TimeoutError, CancelledError, StopIteration and the like are its failure.")
@@ -127,12 +176,17 @@ def blocking_timeout(run: Subject) -> None:
     assert isinstance(outcome.error, TimeoutError)
 
 
-@case("F6-returned-state", "A task that returns a failed state has failed, with its message.")
+@case(
+    "F6-returned-state",
+    "A task that returns a state has ended so: failed with its message, completed with its data.",
+)
 def returned_state(run: Subject) -> None:
-    """Return `Failed`."""
+    """Return `Failed`, then `Completed`."""
     outcome = run.inside(lambda: ended(tasks.return_failed.submit()))
     assert outcome.status is Status.FAILED
     assert "on purpose" in str(outcome.error), repr(outcome.error)
+    completed = run.inside(lambda: ended(tasks.return_completed.submit(5)))
+    assert (completed.status, completed.value) == (Status.COMPLETED, 5), completed
 
 
 @case("C1-base-exceptions", "SystemExit, KeyboardInterrupt and own BaseExceptions crash their run, once, nothing else.")
@@ -153,5 +207,6 @@ def base_exceptions(run: Subject) -> None:
             assert isinstance(outcome.error, CrashedRun), (name, outcome)
             assert name in "".join(traceback.format_exception(outcome.error)), (name, outcome)
         assert statuses(tasks.double.map([1, 2, 3])) == ["completed"] * 3
+        assert [lines(path) for path in paths] == [1] * len(paths), "executed again, later"
 
     run.inside(body)

@@ -52,6 +52,30 @@ def all_die(run: Subject) -> None:
     assert [lines(path) for path in paths] == [1] * len(paths)
 
 
+@case("C2-memory", "A worker that runs out of memory takes one run, executed once.", only="dask")
+def out_of_memory(run: Subject) -> None:
+    """Take more memory than a worker of a cluster of its own may have."""
+    path = run.path("ran")
+    kind: Any = type(run.make())
+    cluster = {
+        "n_workers": 1,
+        "threads_per_worker": 1,
+        "memory_limit": "600MiB",
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": "CRITICAL",
+    }
+
+    def body() -> None:
+        outcome = ended(tasks.take_memory.submit(path))
+        assert outcome.status is Status.CRASHED, outcome
+        assert isinstance(outcome.error, CrashedRun), outcome
+        assert ended(tasks.double.submit(1)).value == 2
+        assert lines(path) == 1, f"it was executed {lines(path)} times"
+
+    run.flow_on(kind(cluster_kwargs=cluster), body)
+
+
 @case("C3-completed", "A run that completed is never executed again, whatever dies later.", needs=MORTAL)
 def completed_stays(run: Subject) -> None:
     """Complete, kill workers, then use the result."""
@@ -63,6 +87,8 @@ def completed_stays(run: Subject) -> None:
         deaths = tasks.live_or_die.map([run.path(f"died-{n}") for n in range(4)], unmapped("kill"))
         assert statuses(deaths) == ["crashed"] * 4
         assert ended(tasks.double.submit(kept)).value == 42
+        # What was to be executed again comes before these, if it comes at all.
+        assert statuses(tasks.double.map(range(run.workers * 2))) == ["completed"] * run.workers * 2
         assert lines(path) == 1
 
     run.inside(body)

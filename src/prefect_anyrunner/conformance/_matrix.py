@@ -5,38 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ._report import CaseResult, ConformanceReport
+from ._table import RULES
 
 BEGIN = "<!-- matrix: begin -->"
 END = "<!-- matrix: end -->"
-
-RULES = {
-    "O1": "outcomes in submission order, shape kept",
-    "O2": "settling again gives the same, later too",
-    "F1": "an exception arrives as itself",
-    "F2": "... whatever its `__init__` takes",
-    "F3": "... a group with all its members",
-    "F4": "one that cannot travel arrives as a stand-in",
-    "F5": "a task's own TimeoutError and the like are its own",
-    "F6": "retries, timeouts, returned states, hooks",
-    "C1": "SystemExit and own BaseExceptions crash one run",
-    "C2": "a dead worker takes one run",
-    "C3": "what completed never runs again",
-    "C4": "`rerun_lost` alone runs a lost run again",
-    "S1": "the API shows what happened",
-    "V1": "what cannot travel fails its run, by name",
-    "V2": "tasks have no memory of the flow's process",
-    "U1": "upstream failures block, root named",
-    "U2": "`allow_failure`, `unmapped`, `quote`, `opaque`",
-    "U3": "futures of other runners as arguments",
-    "N1": "tasks that submit and wait for tasks",
-    "X1": "tags, names, caches, assets, limits per submit",
-    "W1": "`wait`, `result`, `state`, callbacks agree",
-    "K1": "`cancel()`",
-    "E1": "nothing lost when a flow ends early",
-    "E2": "what a flow returned can be settled",
-    "L1": "`duplicate()` and clusters kept",
-    "A1": "async flows and tasks",
-}
 
 
 def cell(results: Sequence[CaseResult]) -> str:

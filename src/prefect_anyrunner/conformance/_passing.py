@@ -11,10 +11,10 @@ from prefect import allow_failure, flow, tags, unmapped
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from .. import Status
+from .. import Outcome, Status
 from ..backends import Capability
 from . import tasks
-from ._subject import Subject, ended, lines, read_task_run, statuses, until
+from ._subject import Subject, ended, lines, read_task_run, until
 from ._table import case
 
 
@@ -31,16 +31,35 @@ def argument_cannot_travel(run: Subject) -> None:
         assert outcomes[1].status is Status.COMPLETED
 
 
-@case("V1-result", "A result that cannot travel fails its run, by name.")
+@case("V1-result", "A result that cannot travel fails its run, by name, and leaves its peers in a map alone.")
 def result_cannot_travel(run: Subject) -> None:
-    """Return a lock."""
-    outcome = run.inside(lambda: ended(tasks.make_lock.submit()))
+    """Return a lock between numbers."""
+    first, outcome, last = run.inside(lambda: [ended(future) for future in tasks.lock_or.map([1, None, 3])])
+    assert (first.value, last.value) == (1, 3)
     if run.can(Capability.SEPARATE_PROCESS):
         assert outcome.status is Status.FAILED
-        for part in ("make_lock", "lock", "result"):
+        for part in ("lock_or", "lock", "result"):
             assert part in str(outcome.error), f"{part!r} is not in: {outcome.error}"
     else:
         assert outcome.status is Status.COMPLETED
+
+
+@case(
+    "V1-read-back",
+    "An argument that cannot be read back on the worker fails its run, and so does such a result.",
+    needs=(Capability.SEPARATE_PROCESS,),
+)
+def cannot_be_read_back(run: Subject) -> None:
+    """Pass and return what pickles, but does not come out of its pickle."""
+
+    def body() -> list[Outcome]:
+        futures: list[Any] = [tasks.echo.submit(tasks.Unreadable()), tasks.make_unreadable.submit()]
+        return [ended(future) for future in futures]
+
+    for name, outcome in zip(("echo", "make_unreadable"), run.inside(body), strict=True):
+        assert outcome.status is Status.FAILED, outcome
+        for part in (name, "cannot be read back"):
+            assert part in str(outcome.error), f"{part!r} is not in: {outcome.error}"
 
 
 @case("V2-portable", "Portable threads have all make the round trip of a cluster.", only="thread")
@@ -92,13 +111,15 @@ def upstream_argument(run: Subject) -> None:
             assert outcome.status is Status.BLOCKED, outcome
             assert outcome.upstream == (root.task_run_id,), outcome
             assert str(root.task_run_id) in str(outcome.error), outcome
+            assert outcome.error is not None
+            assert outcome.error.__cause__ is ended(root).error, outcome
 
     run.inside(body)
 
 
-@case("U1-wait-for", "A failed upstream in wait_for blocks; one that completes does not.")
+@case("U1-wait-for", "A failed, crashed or blocked upstream in wait_for blocks; one that completes does not.")
 def upstream_wait_for(run: Subject) -> None:
-    """Wait for both."""
+    """Wait for each."""
 
     def body() -> None:
         failed: Any = tasks.raise_rich.submit()
@@ -106,6 +127,11 @@ def upstream_wait_for(run: Subject) -> None:
         blocked = ended(tasks.double.submit(number=2, wait_for=[fine, failed], return_state=False))
         assert blocked.status is Status.BLOCKED
         assert blocked.upstream == (failed.task_run_id,)
+        crashed: Any = tasks.raise_base.submit(run.path("ran"), "OwnBase")
+        behind: Any = tasks.double.submit(number=2, wait_for=[crashed], return_state=False)
+        last = ended(tasks.double.submit(number=2, wait_for=[behind], return_state=False))
+        assert last.status is Status.BLOCKED
+        assert last.upstream == (crashed.task_run_id,)
         assert ended(tasks.double.submit(number=3, wait_for=[fine], return_state=False)).value == 6
 
     run.inside(body)
@@ -123,6 +149,7 @@ def annotated(run: Subject) -> None:
         fine: Any = tasks.double.submit(4)
         assert ended(tasks.describe.submit(allow_failure(fine))).value == ("int", "8")
         assert ended(tasks.echo.submit(quote([1, {"two": 3}]))).value == [1, {"two": 3}]
+        assert ended(tasks.holds_future.submit(quote([fine]))).value is True, "quote() was resolved"
         sums = tasks.add.map([1, 2], unmapped(10))
         assert [ended(future).value for future in sums] == [11, 12]
 
@@ -146,6 +173,28 @@ def other_runner(run: Subject) -> None:
         return ended(tasks.double.submit(found[0])).value
 
     assert run.flow(body) == 20
+
+
+@case("U3-unfinished", "A future of another runner that has not ended yet can be an argument, too.")
+def unfinished_of_other(run: Subject) -> None:
+    """Take one that Prefect's own threads are running, in the flow run around this one."""
+    started, go = run.path("started"), run.path("go")
+    found: list[Any] = []
+
+    def body() -> Any:
+        try:
+            future = tasks.echo.submit(found[0])
+        finally:
+            Path(go).touch()
+        return ended(future).value
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
+    def around() -> Any:
+        found.append(tasks.hold.submit(started, go))
+        until(lambda: lines(started))
+        return run.flow(body)
+
+    assert around() == "done"
 
 
 @case("U3-chain", "Results go from task to task, through futures, without the flow waiting.")
@@ -207,6 +256,35 @@ def name_and_logger(run: Subject) -> None:
     run.inside(body)
 
 
+@case("X1-runtime", "prefect.runtime says in a task what it says on threads.")
+def runtime(run: Subject) -> None:
+    """Ask it about two runs of one map."""
+    outcomes = run.inside(lambda: [ended(future) for future in tasks.what_runs.map([1, 2])])
+    for number, outcome in zip((1, 2), outcomes, strict=True):
+        said = dict(outcome.value)
+        assert (said.pop("name"), said.pop("task")) == (outcome.task_run_name, "what_runs")
+        assert said.pop("parameters") == {"number": number}
+        assert said["flow"] == "conformance"
+        assert list(said["flow parameters"]) == ["key"]
+
+
+@case("X1-inputs", "The API shows from which task runs an argument came.")
+def inputs(run: Subject) -> None:
+    """Take one future as it is, one in a list, and wait for one."""
+
+    def body() -> None:
+        first, second, third = (tasks.double.submit(number) for number in range(3))
+        outcome = ended(tasks.add.submit([first], other=[second], wait_for=[third], return_state=False))
+        assert outcome.value == [0, 2]
+        assert outcome.task_run_id is not None
+        found: Any = read_task_run(outcome.task_run_id).task_inputs
+        shown = {name: [str(each.id) for each in found.get(name, [])] for name in ("one", "other", "wait_for")}
+        ids = [[str(future.task_run_id)] for future in (first, second, third)]
+        assert shown == dict(zip(("one", "other", "wait_for"), ids, strict=True)), shown
+
+    run.inside(body)
+
+
 @case("X1-parent", "A task run that a task submits is linked to its parent in the API.")
 def parent(run: Subject) -> None:
     """Submit one task from another."""
@@ -235,17 +313,5 @@ def running(run: Subject) -> None:
         finally:
             Path(go).touch()
         assert ended(future).value == "done"
-
-    run.inside(body)
-
-
-@case("X1-many", "A wide map comes back in order, each value to its own future.")
-def many(run: Subject) -> None:
-    """Map over a hundred numbers."""
-
-    def body() -> None:
-        futures = tasks.double.map(range(100))
-        assert statuses(futures) == ["completed"] * 100
-        assert [ended(future).value for future in futures] == [2 * number for number in range(100)]
 
     run.inside(body)

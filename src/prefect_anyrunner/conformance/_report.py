@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
+
+from ._table import CASES
 
 Verdict = Literal["pass", "fail", "skip"]
 
@@ -90,6 +92,16 @@ class ConformanceReport:
     def from_json(cls, text: str) -> Self:
         """Return the report of a JSON text. Raises ValueError when it is none."""
         return cls.from_dict(json.loads(text))
+
+
+def merged(before: ConformanceReport, after: ConformanceReport) -> ConformanceReport:
+    """Return `after` with the results of `before` for cases that it has not run, if both ran on the same versions."""
+    if (dict(before.versions), before.platform) != (dict(after.versions), after.platform):
+        return after
+    results = {result.case: result for result in (*before.results, *after.results)}
+    order = {case.id: number for number, case in enumerate(CASES)}
+    known = sorted((result for result in results.values() if result.case in order), key=lambda each: order[each.case])
+    return replace(after, results=tuple(known))
 
 
 def changes(before: ConformanceReport, after: ConformanceReport) -> list[str]:

@@ -10,7 +10,7 @@ from prefect.exceptions import CrashedRun
 
 from .. import Report, Status, TaskRunsFailed, gather, settle
 from . import tasks
-from ._subject import Subject
+from ._subject import Subject, limit, lines, until
 from ._table import case
 
 
@@ -61,6 +61,27 @@ def group(run: Subject) -> None:
     assert rest is not None
 
 
+@case("O1-many", "A wide map comes back in order, each value to its own future.")
+def many(run: Subject) -> None:
+    """Map over a hundred numbers."""
+    report = run.inside(lambda: settle(tasks.double.map(range(100))))
+    assert [outcome.value for outcome in report] == [2 * number for number in range(100)]
+
+
+@case("O1-equal", "Equal submits are runs of their own, each executed once.")
+def equal_submits(run: Subject) -> None:
+    """Submit the same task with the same arguments five times."""
+    path = run.path("ran")
+
+    def body() -> Report:
+        return settle([*tasks.note.map([path] * 3, [7] * 3), *(tasks.note.submit(path, 7) for _ in range(2))])
+
+    report = run.inside(body)
+    assert [outcome.value for outcome in report] == [7] * 5
+    assert len({outcome.task_run_id for outcome in report}) == 5
+    assert lines(path) == 5
+
+
 @case("O2-again", "Settling twice gives equal reports, also after the flow run and its runner have ended.")
 def again(run: Subject) -> None:
     """Settle in the flow, and the same futures afterwards."""
@@ -73,7 +94,7 @@ def again(run: Subject) -> None:
         reports.extend([settle(futures), settle(futures)])
 
     run.flow(body)
-    reports.append(settle(futures, timeout=60))
+    reports.append(settle(futures, timeout=limit()))
     assert list(reports[0]) == list(reports[1]) == list(reports[2])
     assert [outcome.status for outcome in reports[2]] == [Status.COMPLETED, Status.FAILED, Status.BLOCKED]
     assert reports[2][0].value == 2
@@ -94,7 +115,7 @@ def returns_futures(path: str) -> Any:
 def returned(run: Subject) -> None:
     """Return a nested answer from a flow, and settle it outside."""
     answer = returns_futures.with_options(task_runner=run.make())(run.path("ran"))
-    report = settle(answer, timeout=60)
+    report = settle(answer, timeout=limit())
     assert [outcome.status.value for outcome in report] == ["completed", "completed", "failed", "blocked", "crashed"]
     assert [outcome.value for outcome in report[:2]] == [2, 4]
     assert isinstance(report[2].error, tasks.Broken)
@@ -104,18 +125,22 @@ def returned(run: Subject) -> None:
 @case("E2-kept", "Futures that outlive their flow run are answered, awaited in it or not.")
 def kept(run: Subject) -> None:
     """Let futures out of the flow by the side door."""
+    ran = run.path("ran")
     futures: list[Any] = []
-    run.flow(lambda: futures.extend([tasks.double.submit(3), tasks.raise_special.submit("two")]))
-    report = settle(futures, timeout=60)
-    assert Status.UNFINISHED not in {outcome.status for outcome in report}
-    for outcome in report:  # started before the flow ended, or not: one of the two
-        assert outcome.status is Status.CANCELLED or (
-            outcome.value == 6 or isinstance(outcome.error, tasks.TwoArguments)
-        )
+
+    def body() -> None:
+        futures.extend([tasks.note.submit(ran, 3), tasks.raise_special.submit("two")])
+        until(lambda: lines(ran))
+
+    run.flow(body)
+    first, second = settle(futures, timeout=limit())
+    assert (first.status, first.value) == (Status.COMPLETED, 3), first
+    # Started before the flow ended, or not: one of the two.
+    assert second.status is Status.CANCELLED or isinstance(second.error, tasks.TwoArguments), second
 
 
 @case("E1-told", "One log line says how many runs were never awaited.")
-def told(run: Subject) -> None:
+def told_unawaited(run: Subject) -> None:
     """Leave two runs behind and wait for one."""
     said: list[str] = []
 
@@ -137,6 +162,6 @@ def told(run: Subject) -> None:
     finally:
         runner.logger.removeHandler(listening)
         runner.logger.setLevel(level)
-    lines = [line for line in said if "never awaited" in line]
-    assert len(lines) == 1, said
-    assert lines[0].startswith("2 submitted task runs were never awaited"), lines
+    told = [line for line in said if "never awaited" in line]
+    assert len(told) == 1, said
+    assert told[0].startswith("2 submitted task runs were never awaited"), told

@@ -191,19 +191,21 @@ class Subject:
 
     def flow_on(self, runner: TaskRunner[Any], body: Callable[[], T]) -> T:
         """Do as `flow`, on a runner that the case made."""
-        opened = OpenFlow(runner)
-        try:
-            return opened.call(body)
-        finally:
-            opened.close()
+        return _alone(OpenFlow(runner), body)
 
     def async_flow(self, body: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do as `flow`, awaiting `body()` in an async flow."""
-        opened = OpenFlow(self.make(), asynchronous=True)
-        try:
-            return opened.call(body)  # type: ignore[return-value]  # awaited there
-        finally:
-            opened.close()
+        return _alone(OpenFlow(self.make(), asynchronous=True), body)  # type: ignore[return-value]  # awaited there
+
+
+def _alone(opened: OpenFlow, body: Callable[[], T]) -> T:
+    try:
+        answer = opened.call(body)
+    except BaseException:
+        opened.close(within=limit() * 0.3)  # it has failed, so whether the flow run ends is no question any more
+        raise
+    opened.close()
+    return answer
 
 
 def ended(future: Any) -> Outcome:

@@ -9,11 +9,14 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from prefect import get_run_logger, task
+from prefect import get_client, get_run_logger, runtime, task
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
-from prefect.states import Failed
+from prefect.exceptions import ObjectNotFound
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, Failed
 
 
 class Broken(ValueError):
@@ -51,6 +54,17 @@ class HoldsLock(ValueError):
         self.lock = threading.Lock()
 
 
+class Unreadable:
+    """Can be pickled, but not be read back."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _refuse, ()
+
+
+def _refuse() -> None:
+    raise ValueError("cannot be read back")
+
+
 class OwnBase(BaseException):
     """Not an `Exception`."""
 
@@ -75,6 +89,20 @@ def _await_file(path: str) -> None:
         if time.monotonic() > end:
             raise RuntimeError(f"{path} never came")
         time.sleep(0.02)
+
+
+def _await_running(task_run_id: UUID) -> None:
+    end = time.monotonic() + 150
+    with get_client(sync_client=True) as client:
+        while True:
+            try:
+                if client.read_task_run(task_run_id).state_name == "Running":
+                    return
+            except ObjectNotFound:
+                pass
+            if time.monotonic() > end:
+                raise RuntimeError(f"the API never showed task run {task_run_id} running")
+            time.sleep(0.05)
 
 
 def _append(path: str) -> None:
@@ -120,8 +148,29 @@ def raise_rich() -> None:
 
 
 @task
+def raise_while_handling() -> None:
+    """Raise an exception while another one is handled."""
+    try:
+        raise KeyError("first")
+    except KeyError:
+        raise Broken("second")  # noqa: B904  # without `from`: that is what it is about
+
+
+@task
+def raise_built_in(which: str) -> None:
+    """Raise an exception of Python's own that keeps its text in fields of C."""
+    match which:
+        case "syntax":
+            compile("a = ", "user.py", "exec")
+        case "unicode":
+            b"\xff".decode()
+        case "os":
+            raise FileNotFoundError(2, "No such file", "missing.csv")
+
+
+@task
 def raise_special(which: str) -> None:
-    """Raise an exception whose `__init__` takes other arguments than `args`."""
+    """Raise an exception whose `__init__` takes other arguments than `args`, or that cannot travel."""
     match which:
         case "two":
             raise TwoArguments(7, "why")
@@ -135,6 +184,13 @@ def raise_special(which: str) -> None:
             error = HoldsLock("holds a lock")
             error.add_note("look here")
             raise error
+        case "local":
+
+            class Local(LookupError):
+                def __reduce__(self) -> tuple[Any, ...]:
+                    raise TypeError("stays here")
+
+            raise Local("of a local class")
 
 
 @task
@@ -170,6 +226,17 @@ def die_the_first_time(path: str) -> str:
     if len(Path(path).read_text().splitlines()) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return "alive"
+
+
+@task
+def take_memory(path: str) -> int:
+    """Append a line, then take more memory than a worker has, until somebody stops it."""
+    _append(path)
+    taken = []
+    for _ in range(60):
+        taken.append(bytearray(os.urandom(1) * (25 * 2**20)))
+        time.sleep(0.1)  # the engine looks at its workers a few times a second
+    return len(taken)
 
 
 @task
@@ -223,15 +290,39 @@ def return_failed() -> State[Any]:
 
 
 @task
+def return_completed(value: Any) -> State[Any]:
+    """Return a completed state with a value."""
+    return Completed(data=value)
+
+
+@task
 def make_lock() -> Any:
     """Return what cannot be pickled."""
     return threading.Lock()
 
 
 @task
+def make_unreadable() -> Any:
+    """Return what can be pickled, but not be read back."""
+    return Unreadable()
+
+
+@task
+def lock_or(value: Any) -> Any:
+    """Return the argument, or what cannot be pickled for None."""
+    return threading.Lock() if value is None else value
+
+
+@task
 def describe(value: Any) -> tuple[str, str]:
     """Return the type and the text of the argument."""
     return type(value).__name__, str(value)
+
+
+@task
+def holds_future(values: Any) -> bool:
+    """Tell whether the first of the values is a future."""
+    return isinstance(values[0], PrefectFuture)
 
 
 @task
@@ -284,6 +375,18 @@ def who_am_i(number: int) -> dict[str, Any]:
 
 
 @task
+def what_runs(number: int) -> dict[str, Any]:
+    """Return what `prefect.runtime` says."""
+    return {
+        "task": runtime.task_run.task_name,
+        "name": runtime.task_run.name,
+        "parameters": runtime.task_run.parameters,
+        "flow": runtime.flow_run.flow_name,
+        "flow parameters": runtime.flow_run.parameters,
+    }
+
+
+@task
 async def double_async(number: int) -> int:
     """Return twice the number."""
     return number * 2
@@ -297,8 +400,9 @@ async def raise_async() -> None:
 
 @task
 def submit_and_die(started: str, go: str, child: str) -> None:
-    """Submit a task, write its id to `child`, and be killed once it has started."""
+    """Submit a task, write its id to `child`, and be killed once it runs and the API shows that."""
     future: Any = hold.submit(started, go)
     Path(child).write_text(str(future.task_run_id))
     _await_file(started)
+    _await_running(future.task_run_id)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,61 @@
+"""What a backend declares that it cannot do is tried all the same: the table believes neither modesty nor boasting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from prefect_anyrunner import RunnerSpec
+from prefect_anyrunner.conformance import CASES, CaseResult
+from prefect_anyrunner.conformance._bench import Bench
+
+FAKES = str(Path(__file__).parent / "fakes")
+CASE = {case.id: case for case in CASES}
+
+
+@pytest.fixture(autouse=True)
+def fakes(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the fake backends found as installed ones are: by their entry points, here and in the child process."""
+    monkeypatch.syspath_prepend(FAKES)
+    monkeypatch.setenv("PYTHONPATH", FAKES + os.pathsep + os.environ["PYTHONPATH"])
+    yield
+
+
+def results(backend: str, *ids: str, seconds: float = 150.0) -> list[CaseResult]:
+    with Bench(RunnerSpec.parse(backend), seconds=seconds) as bench:
+        return [bench.run(CASE[id]) for id in ids]
+
+
+def test_declared_lack_is_a_skip_with_its_reason() -> None:
+    # Outside of the flow's process; killing a worker, which ends the flow's process; a call that is not interrupted;
+    # and something that it can do, in a new process after those.
+    outside, killed, blocking, order = results(
+        "limited", "V2-process", "C2-dies-in-a-map", "F6-blocking-timeout", "O1-order"
+    )
+    assert (outside.verdict, outside.detail) == ("skip", "it is limited: separate_process")
+    assert (killed.verdict, killed.detail) == ("skip", "it is limited: survive_worker_death")
+    assert (blocking.verdict, blocking.detail) == ("skip", "it is limited: interrupt_blocking")
+    assert order.verdict == "pass"
+
+
+def test_declared_lack_that_works_fails() -> None:
+    (outside,) = results("modest", "V2-process")
+    assert outside.verdict == "fail"
+    assert outside.detail == "declared as lacking (it thinks little of itself), but works"
+
+
+def test_undeclared_failure_fails() -> None:
+    outside, killed, order = results("boastful", "V2-process", "C2-dies-in-a-map", "O1-order")
+    assert outside.verdict == "fail"
+    assert killed.verdict == "fail"
+    assert killed.detail == "the process of the flow ended: killed by signal 9 (SIGKILL)"
+    assert order.verdict == "pass"
+
+
+def test_runner_that_starts_nothing_does_not_hang_the_table() -> None:
+    order, chain = results("silent", "O1-order", "U3-chain", seconds=8)
+    assert (order.verdict, chain.verdict) == ("fail", "fail")
+    assert "hung: no end after 8 s" in order.detail or "did not come to an end" in order.detail, order
