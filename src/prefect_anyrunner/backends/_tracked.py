@@ -348,7 +348,6 @@ class TrackedRunner:
         error: BaseException | None = None
         what = f"the result of task {run.task.name!r}"
         if state.is_completed():
-            what = f"the result of task {run.task.name!r}"
             if packed.value is not None:
                 try:
                     value = loads(packed.value, what=what)

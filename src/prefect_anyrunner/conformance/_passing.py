@@ -11,7 +11,7 @@ from prefect import allow_failure, flow, tags, unmapped
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from .. import Outcome, Status
+from .. import Status
 from ..backends import Capability
 from . import tasks
 from ._subject import Subject, ended, lines, read_task_run, until
@@ -42,24 +42,6 @@ def result_cannot_travel(run: Subject) -> None:
             assert part in str(outcome.error), f"{part!r} is not in: {outcome.error}"
     else:
         assert outcome.status is Status.COMPLETED
-
-
-@case(
-    "V1-read-back",
-    "An argument that cannot be read back on the worker fails its run, and so does such a result.",
-    needs=(Capability.SEPARATE_PROCESS,),
-)
-def cannot_be_read_back(run: Subject) -> None:
-    """Pass and return what pickles, but does not come out of its pickle."""
-
-    def body() -> list[Outcome]:
-        futures: list[Any] = [tasks.echo.submit(tasks.Unreadable()), tasks.make_unreadable.submit()]
-        return [ended(future) for future in futures]
-
-    for name, outcome in zip(("echo", "make_unreadable"), run.inside(body), strict=True):
-        assert outcome.status is Status.FAILED, outcome
-        for part in (name, "cannot be read back"):
-            assert part in str(outcome.error), f"{part!r} is not in: {outcome.error}"
 
 
 @case("V2-portable", "Portable threads have all make the round trip of a cluster.", only="thread")

@@ -54,17 +54,6 @@ class HoldsLock(ValueError):
         self.lock = threading.Lock()
 
 
-class Unreadable:
-    """Can be pickled, but not be read back."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _refuse, ()
-
-
-def _refuse() -> None:
-    raise ValueError("cannot be read back")
-
-
 class OwnBase(BaseException):
     """Not an `Exception`."""
 
@@ -299,12 +288,6 @@ def return_completed(value: Any) -> State[Any]:
 def make_lock() -> Any:
     """Return what cannot be pickled."""
     return threading.Lock()
-
-
-@task
-def make_unreadable() -> Any:
-    """Return what can be pickled, but not be read back."""
-    return Unreadable()
 
 
 @task
