@@ -10,7 +10,8 @@ from typing import Any
 
 from prefect.events import Event
 from prefect.events.clients import EventsClient, PrefectCloudEventsClient, PrefectEventsClient
-from prefect.events.worker import (
+
+from ._prefect import (
     EventsWorker,
     ProcessPoolForwardingEventsClient,
     emit_events_to_cloud,

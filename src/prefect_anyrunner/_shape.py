@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
-from prefect.results import ResultRecord  # type: ignore[attr-defined]  # no __all__ there
 
+from prefect_anyrunner._prefect import ResultRecord
 from prefect_anyrunner._stock import StateFuture
 
 

@@ -21,10 +21,9 @@ from uuid import UUID
 from prefect.client.schemas.objects import State
 from prefect.exceptions import CancelledRun, CrashedRun, FailedRun, UpstreamTaskError
 from prefect.futures import PrefectFuture, PrefectWrappedFuture
-from prefect.results import ResultRecord  # type: ignore[attr-defined]  # no __all__ there
-from prefect.states import get_state_exception
 
 from prefect_anyrunner._outcome import Outcome, Status
+from prefect_anyrunner._prefect import ResultRecord, error_in, final_state, result_in
 from prefect_anyrunner._render import described, error_text
 
 E = TypeVar("E", bound=BaseException)
@@ -94,8 +93,7 @@ class StockRun:
 
         The result of a run that has ended may still have to be fetched: for at most `timeout` seconds.
         """
-        state = getattr(self.future, "_final_state", None)
-        if isinstance(state, State):
+        if (state := final_state(self.future)) is not None:
             return self._of_state(state)
         engine = self.engine()
         if engine is None:
@@ -145,8 +143,8 @@ class StockRun:
             self.future.wait(timeout=0)
         except Exception as problem:
             return self._of_engine_error(problem)
-        state = getattr(self.future, "_final_state", None)
-        return self._of_state(state) if isinstance(state, State) else None
+        state = final_state(self.future)
+        return self._of_state(state) if state is not None else None
 
     def _of_state(self, state: State[Any]) -> Outcome:
         if state.is_completed():
@@ -252,7 +250,7 @@ def _because(error: E, cause: BaseException) -> E:
 
 
 def _fetched(state: State[Any]) -> Any:
-    return state.result(raise_on_failure=False, _sync=True)  # type: ignore[call-overload]  # Prefect's own way to say "here"
+    return result_in(state, raise_on_failure=False)
 
 
 def _data_error(state: State[Any]) -> BaseException | None:
@@ -262,7 +260,7 @@ def _data_error(state: State[Any]) -> BaseException | None:
 
 def _failure(state: State[Any]) -> Exception:
     try:
-        error: BaseException = get_state_exception(state, _sync=True)  # type: ignore[call-arg, assignment]
+        error = error_in(state)
     except Exception as problem:  # the state's data is no error at all, or is gone
         return _because(FailedRun(state.message or "Run failed."), problem)
     return error if isinstance(error, Exception) else _because(FailedRun(state.message or "Run failed."), error)

@@ -30,13 +30,13 @@ from prefect.context import SyncClientContext, hydrated_context
 from prefect.exceptions import CrashedRun
 from prefect.results import should_persist_result
 from prefect.settings import get_current_settings
-from prefect.states import Crashed, Failed, get_state_exception
+from prefect.states import Crashed, Failed
 from prefect.task_engine import run_task_async, run_task_sync
 from prefect.tasks import Task
 
 from ._errors import AnyRunnerError, CannotTravel
 from ._events import leave_end_to_driver
-from ._prefect import ResultRecord, ResultRecordMetadata
+from ._prefect import ResultRecord, ResultRecordMetadata, error_in, result_in
 from ._preflight import look_for, unreachable
 from ._transport import dumps, loads, pack_error
 from ._versions import refuse_skew, running
@@ -408,15 +408,14 @@ def result_of(state: State[Any]) -> Any:
     if isinstance(data, ResultRecord):
         return data.result
     if data is None or isinstance(data, ResultRecordMetadata):
-        return state.result(_sync=True)  # type: ignore[call-overload]
+        return result_in(state)
     return data
 
 
 def error_of(state: State[Any]) -> BaseException:
     """Return the exception that a failed, crashed or cancelled state stands for, also one that a body made itself."""
     held = state.data.result if isinstance(state.data, ResultRecord) else state.data
-    error: BaseException = get_state_exception(without_data(state, held), _sync=True)  # type: ignore[call-arg,assignment]
-    return error
+    return error_in(without_data(state, held))
 
 
 def without_data(state: State[Any], data: Any = None) -> State[Any]:

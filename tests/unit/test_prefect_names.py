@@ -1,9 +1,16 @@
-"""The private names of Prefect that `_prefect.py` uses: a Prefect that moves one fails here, with a sentence."""
+"""The private names of Prefect that this package uses: a Prefect that moves one fails here, with a sentence.
+
+Names stand in `_prefect.py`; attributes of the stock runners are used by the subclasses in `backends`.
+"""
 
 import importlib
 import inspect
+import re
+from pathlib import Path
 
 import pytest
+
+import prefect_anyrunner
 
 NAMES = {
     "prefect.task_engine:_create_task_run_locally": {
@@ -13,6 +20,10 @@ NAMES = {
     "prefect.task_runners:_initialize_process_pool_worker": {"message_queue", "initializer", "initargs"},
     "prefect._internal.result_records:ResultRecord": {"metadata", "result"},
     "prefect._internal.result_records:ResultRecordMetadata": {"storage_key"},
+    "prefect.states:get_state_exception": set(),
+    "prefect.events.worker:ProcessPoolForwardingEventsClient": {"event_queue"},
+    "prefect.events.worker:emit_events_to_cloud": set(),
+    "prefect.events.worker:should_emit_events_to_running_server": set(),
 }  # fmt: skip
 
 
@@ -23,3 +34,51 @@ def test_prefect_still_has(place: str) -> None:
     assert found is not None, f"Prefect moved {place}: find its new place, or what replaced it, for _prefect.py"
     missing = NAMES[place] - set(inspect.signature(found).parameters)
     assert not missing, f"{place} no longer takes {sorted(missing)}: see who calls it through _prefect.py"
+
+
+# Where an attribute is used, and by what in its own class.
+ATTRIBUTES = {
+    ("prefect.futures:PrefectTaskRunFuture", "_final_state"),
+    ("prefect.task_runners:TaskRunner", "_started"),
+    ("prefect.task_runners:ThreadPoolTaskRunner", "_max_workers"),
+    ("prefect.task_runners:ThreadPoolTaskRunner", "_executor"),
+    ("prefect.task_runners:ProcessPoolTaskRunner", "_max_workers"),
+    ("prefect.task_runners:ProcessPoolTaskRunner", "_initializer"),
+    ("prefect.task_runners:ProcessPoolTaskRunner", "_initargs"),
+    ("prefect.task_runners:ProcessPoolTaskRunner", "_subprocess_message_queue"),
+    ("prefect.events.worker:EventsWorker", "set_client_override"),
+    ("prefect._internal.compatibility.async_dispatch:async_dispatch", "_sync"),
+    ("prefect_dask.task_runners:DaskTaskRunner", "_client"),
+    ("prefect_dask.task_runners:DaskTaskRunner", "_cluster"),
+    ("prefect_ray.task_runners:RayTaskRunner", "_ray_context"),
+    ("prefect_ray.task_runners:RayTaskRunner", "_owns_ray"),
+}
+
+
+@pytest.mark.parametrize(("place", "attribute"), sorted(ATTRIBUTES))
+def test_prefect_still_uses(place: str, attribute: str) -> None:
+    module, _, name = place.partition(":")
+    source = inspect.getsource(getattr(importlib.import_module(module), name))
+    assert re.search(rf"\b{attribute}\b", source), (
+        f"{name} no longer has {attribute}: see who uses it in prefect_anyrunner, and what replaced it"
+    )
+
+
+def test_private_names_stand_in_one_place() -> None:
+    names = (
+        r"from prefect\.[\w.]*\b_",
+        r"from prefect\.[\w.]+ import .*\b_[a-z]",
+        r"prefect\._",
+        "_sync=True",
+        '"_final_state"',
+    )
+    private = re.compile("|".join(names))
+    folder = Path(prefect_anyrunner.__file__).parent
+    found = [
+        f"{path.relative_to(folder)}:{number}: {line.strip()}"
+        for path in folder.rglob("*.py")
+        if path.name != "_prefect.py"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if private.search(line)
+    ]
+    assert not found, "private names of Prefect outside _prefect.py:\n" + "\n".join(found)

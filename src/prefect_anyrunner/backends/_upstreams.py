@@ -13,6 +13,7 @@ from prefect.utilities.collections import StopVisiting, visit_collection
 
 from .._future import AnyFuture
 from .._outcome import Status
+from .._prefect import final_state
 from .._worker import error_of
 
 _SCALARS = (int, float, str, bool, bytes, type(None))
@@ -100,4 +101,4 @@ def has_ended(future: PrefectFuture[Any]) -> bool:
     """Tell whether an upstream future of any runner has ended, without asking the API."""
     if isinstance(future, AnyFuture):
         return future.outcome() is not None
-    return bool(getattr(future, "_final_state", None))
+    return final_state(future) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -61,7 +62,7 @@ def stored(run: Subject) -> None:
     until(lambda: (state := read_task_run(run_id).state) is not None and state.is_completed())
     state: Any = read_task_run(run_id).state
     assert state.data is not None, "the API does not know where the result is stored"
-    assert state.result(_sync=True) == 42
+    assert asyncio.run(state.aresult()) == 42
 
 
 @case("X1-assets", "Assets are told with their lineage.")
