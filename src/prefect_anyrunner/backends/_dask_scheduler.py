@@ -32,6 +32,7 @@ class Keeper(SchedulerPlugin):
         self.kept: dict[str, dict[str, bytes]] = {}
         self.clients: dict[str, str] = {}
         self.forgotten: deque[tuple[float, str]] = deque()
+        self.out_of_memory: dict[str, int] = {}  # worker -> bytes it used when its nanny ended it
         self.scheduler: Any = None
 
     async def start(self, scheduler: Any) -> None:
@@ -93,8 +94,14 @@ class Keeper(SchedulerPlugin):
         self.kept.pop(topic, None)
         self.clients.pop(topic, None)
 
+    def log_event(self, topic: str | list[str], msg: Any) -> None:
+        """Note why a worker is about to die: a nanny says so when it ends one for its memory."""
+        if topic == "worker-restart-memory":
+            self.out_of_memory[msg["worker"]] = msg["rss"]
+
     def remove_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
+        memory = self.out_of_memory.pop(worker, None)
         for topic, claims in self.claims.items():
             lost = [claim for claim, owner in claims.items() if owner == worker]
             if lost:
-                self._tell(topic, {"worker": worker, "claims": lost})
+                self._tell(topic, {"worker": worker, "claims": lost, "memory": memory})

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import distributed
 import prefect_dask
+from dask.utils import format_bytes
 from distributed import rejoin, secede
 from distributed.threadpoolexecutor import thread_state
 from prefect.client.schemas.objects import RunInput
@@ -318,8 +319,14 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         claims = set(message["claims"])
         with self._runs_lock:
             lost = [run for run in self._runs.values() if run.claim in claims]
+        why = f"its Dask worker {message['worker']} died while it ran"
+        if (memory := message["memory"]) is not None:
+            why = (
+                f"its Dask worker {message['worker']} was ended because memory ran out: "
+                f"it used {format_bytes(memory)}, near its memory_limit"
+            )
         for run in lost:
-            self.lost(run, f"its Dask worker {message['worker']} died while it ran", started=True)
+            self.lost(run, why, started=True)
 
     def _done(self, run: Run, claim: str, future: Any) -> None:
         """End a run whose key is done without an outcome, which would have come before."""
