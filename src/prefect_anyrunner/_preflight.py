@@ -100,6 +100,16 @@ def _installed() -> set[str]:
     return {paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], *site.getsitepackages()}
 
 
+def say_how(error: ModuleNotFoundError) -> None:
+    """Note on what a body raised for a module that is here, and not on its worker, how to have it there."""
+    name = (error.name or "").partition(".")[0]
+    if name and not _there.missing(name):
+        error.add_note(
+            f"Module {name!r} is where the flow runs, and not on the worker: install it there, or import it at the top "
+            "of the file, instead of inside the task, so that what the task uses of it travels along."
+        )
+
+
 _shipped: Counter[str] = Counter()
 _shipped_lock = threading.Lock()
 

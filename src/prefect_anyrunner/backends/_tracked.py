@@ -33,6 +33,7 @@ from .._events import drive_here
 from .._future import AnyFuture, Look
 from .._outcome import LazyValue, Outcome, Status
 from .._prefect import ResultRecord, ResultRecordMetadata, create_task_run
+from .._preflight import say_how
 from .._transport import loads, unpack_error
 from .._worker import (
     Packed,
@@ -357,6 +358,8 @@ class TrackedRunner:
                 value = LazyValue(lambda: loads(fetch(), what=what))
         elif packed.error is not None:
             error = unpack_error(packed.error)
+            if isinstance(error, ModuleNotFoundError):
+                say_how(error)
         self._end(
             run,
             state,

@@ -1,0 +1,165 @@
+"""What a user runs on a laptop against a cluster: `python flow.py SCENARIO SPEC FOLDER`.
+
+Says one line of JSON at the end: what the user saw, and what the API shows of each run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import helpers
+from prefect import flow, task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.context import FlowRunContext
+
+from prefect_anyrunner import AnyTaskRunner, Report, settle
+
+SCENARIO, SPEC, FOLDER = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+LARGE = 2_000_000
+
+
+def note(name: str) -> None:
+    """Leave a line in a file: a body that ran twice leaves two."""
+    with (FOLDER / name).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+def until(name: str, seconds: float = 120.0) -> None:
+    """Wait for a file."""
+    end = time.monotonic() + seconds
+    while not (FOLDER / name).exists():
+        if time.monotonic() > end:
+            raise TimeoutError(name)
+        time.sleep(0.05)
+
+
+@task
+def twice(number: int) -> int:
+    """Use the module beside."""
+    return helpers.twice(number)
+
+
+@task
+def import_late() -> str:
+    """Import a module beside that the flow has not."""
+    import unseen
+
+    return unseen.WORD
+
+
+@task
+def where(number: int) -> str:
+    """Return the address that this host talks from."""
+    note(f"ran-{number}")
+    if number:
+        until("more-workers")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("10.77.0.1", 9))
+        address: str = probe.getsockname()[0]
+    time.sleep(0.2)
+    return address
+
+
+@task
+def hold(number: int) -> int:
+    """Run until told to stop."""
+    note(f"ran-{number}")
+    until("go")
+    return number
+
+
+@task
+def large(number: int) -> bytes:
+    """Return what stays on the worker."""
+    note(f"large-{number}")
+    return bytes([number]) * LARGE
+
+
+def modules() -> list[Any]:
+    """Run tasks that need modules which are here alone."""
+    return [*twice.map([1, 2, 13]), import_late.submit()]
+
+
+def late() -> list[Any]:
+    """Submit more than the workers there are can do."""
+    return list(where.map(range(8)))
+
+
+def holding() -> list[Any]:
+    """Keep all workers busy, with more behind."""
+    return list(hold.map(range(4)))
+
+
+def keeping() -> list[Any]:
+    """Have large results kept by workers, and runs in progress."""
+    kept = large.map(range(1, 5))
+    kept.wait()
+    note("kept")
+    return [*kept, *hold.map(range(2))]
+
+
+@flow(task_runner=AnyTaskRunner(SPEC))
+def laptop() -> list[dict[str, Any]]:
+    """Run one scenario and tell its outcomes."""
+    context = FlowRunContext.get()
+    assert context is not None and context.flow_run is not None
+    (FOLDER / "flow-run").write_text(str(context.flow_run.id))
+    report: Report = settle(globals()[SCENARIO]())
+    rows = []
+    for outcome in report:
+        error = outcome.error
+        try:
+            value = outcome.value if outcome.status.value == "completed" else None
+        except Exception as exc:
+            value, error = None, exc
+        rows.append(
+            {
+                "task": outcome.task_name,
+                "status": outcome.status.value,
+                "value": f"{len(value)} bytes" if isinstance(value, bytes) else value,
+                "error": type(error).__name__ if error else None,
+                "text": str(error) if error else None,
+                "cause": type(error.__cause__).__name__ if error else None,
+                "notes": getattr(error, "__notes__", []),
+                "own": isinstance(error, helpers.Refused),
+                "attempts": outcome.attempts,
+            }
+        )
+    return rows
+
+
+def states() -> dict[str, int]:
+    """Return how many task runs of the flow run the API shows in each state, once none is open or time is up."""
+    run_id = (FOLDER / "flow-run").read_text()
+    end = time.monotonic() + 30
+    while True:
+        with get_client(sync_client=True) as client:
+            runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id])))
+        names = [run.state.type.value if run.state else "NONE" for run in runs]
+        if not {"RUNNING", "PENDING", "SCHEDULED"} & set(names) or time.monotonic() > end:
+            return {name: names.count(name) for name in sorted(set(names))}
+        time.sleep(0.2)
+
+
+def main() -> None:
+    """Run the flow and say what came of it."""
+    began = time.monotonic()
+    said: dict[str, Any] = {"rows": [], "raised": None}
+    try:
+        said["rows"] = laptop()
+    except Exception as exc:
+        said["raised"] = f"{type(exc).__name__}: {exc}"
+    said["seconds"] = round(time.monotonic() - began, 1)
+    said["states"] = states() if (FOLDER / "flow-run").exists() else {}
+    print("\n" + json.dumps({"end": said}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

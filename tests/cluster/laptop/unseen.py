@@ -1,0 +1,3 @@
+"""A module beside the flow that a task imports only when it runs."""
+
+WORD = "seen"

@@ -1,0 +1,147 @@
+"""Dask on several hosts: what a user sees when hosts come, go, die or cannot be reached, and what the API shows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import hosts
+import pytest
+
+pytestmark = [pytest.mark.dask, pytest.mark.timeout(400, func_only=True)]
+DASK = str(Path(sys.executable).with_name("dask"))
+PORT = 8786
+
+
+class Cluster(NamedTuple):
+    laptop: hosts.Host
+    head: hosts.Host
+    scheduler: hosts.Process
+    spec: str
+    api: str
+
+    def worker(self, name: str) -> hosts.Process:
+        """Start a worker with one thread on a host of its own; it is ready when this returns."""
+        host = self.head.network.host(name)
+        words = ["worker", f"tcp://{self.head.address}:{PORT}", "--host", host.address, "--name", name]
+        process = host.start(name, DASK, *words, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+        process.until("Registered to")
+        return process
+
+
+@pytest.fixture(scope="module")
+def network(root: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[hosts.Network]:
+    pytest.importorskip("distributed")
+    if (why := hosts.unavailable()) is not None:
+        pytest.skip(why)
+    with hosts.network(root, tmp_path_factory.mktemp("hosts")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def laptop(network: hosts.Network) -> tuple[hosts.Host, str]:
+    host = network.host("laptop")
+    return host, hosts.start_api(host)
+
+
+def start(laptop: tuple[hosts.Host, str], name: str) -> Cluster:
+    host, api = laptop
+    head = host.network.host(name)
+    words = ["scheduler", "--host", head.address, "--port", str(PORT), "--no-dashboard"]
+    scheduler = head.start(name, DASK, *words)
+    scheduler.until("Scheduler at:")
+    cluster = Cluster(host, head, scheduler, f"dask://{head.address}:{PORT}", api)
+    for number in (1, 2):
+        cluster.worker(f"{name}-w{number}")
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(laptop: tuple[hosts.Host, str]) -> Cluster:
+    return start(laptop, "a")
+
+
+def test_modules_beside_the_flow_travel_with_its_tasks(cluster: Cluster) -> None:
+    end = hosts.Driver(cluster.laptop, "modules", cluster.spec, cluster.api).end()
+    assert end["raised"] is None
+    one, two, refused, late = end["rows"]
+    assert [one["value"], two["value"]] == [2, 4]
+    assert (refused["status"], refused["text"], refused["own"]) == ("failed", "('unlucky', 13)", True)
+    # What a body imports by itself cannot be foreseen; the error says what to do.
+    assert (late["status"], late["error"]) == ("failed", "ModuleNotFoundError")
+    assert any("Module 'unseen' is where the flow runs, and not on the worker" in note for note in late["notes"])
+    assert end["states"] == {"COMPLETED": 2, "FAILED": 2}
+
+
+def test_workers_that_cannot_reach_the_api(cluster: Cluster) -> None:
+    """The API's address is one of the laptop alone: told at once, before anything runs."""
+    end = hosts.Driver(cluster.laptop, "holding", cluster.spec, f"http://127.0.0.1:{hosts.API_PORT}/api").end()
+    assert end["raised"].startswith("ApiUnreachable: Dask worker tcp://10.77.0.")
+    assert f"cannot reach the Prefect API at http://127.0.0.1:{hosts.API_PORT}/api" in end["raised"]
+    assert "set PREFECT_API_URL to an address that workers can reach" in end["raised"]
+    assert end["states"] == {}
+
+
+def test_a_driver_that_is_cut_off_for_some_seconds(cluster: Cluster) -> None:
+    driver = hosts.Driver(cluster.laptop, "holding", cluster.spec, cluster.api)
+    driver.until_there("ran-0")
+    cluster.head.link("down")
+    driver.path("go").touch()  # so that bodies end, and new ones cannot begin, while nobody hears of it
+    driver.until_there("ran-1")
+    cluster.head.link("up")
+    end = driver.end()
+    assert [row["status"] for row in end["rows"]] == ["completed"] * 4
+    assert end["states"] == {"COMPLETED": 4}
+    assert [len(driver.path(f"ran-{n}").read_text().splitlines()) for n in range(4)] == [1] * 4
+
+
+def test_a_worker_that_joins_late_runs_tasks(cluster: Cluster) -> None:
+    driver = hosts.Driver(cluster.laptop, "late", cluster.spec, cluster.api)
+    driver.until_there("ran-1")
+    cluster.worker("a-late")
+    driver.path("more-workers").touch()
+    end = driver.end()
+    assert {row["status"] for row in end["rows"]} == {"completed"}
+    assert len({row["value"] for row in end["rows"]}) == 3, end["rows"]
+    assert end["states"] == {"COMPLETED": 8}
+
+
+RETIRE = """
+import sys, distributed
+with distributed.Client(sys.argv[1]) as client:
+    names = {info["name"]: address for address, info in client.scheduler_info(n_workers=-1)["workers"].items()}
+    print("retired", list(client.retire_workers([names[sys.argv[2]]])), flush=True)
+"""
+
+
+def test_a_worker_that_retires(cluster: Cluster) -> None:
+    """Its results move to others; what it was running ends once, completed or crashed; nothing runs again."""
+    driver = hosts.Driver(cluster.laptop, "keeping", cluster.spec, cluster.api)
+    driver.until_there("ran-0")
+    address = f"tcp://{cluster.head.address}:{PORT}"
+    cluster.head.start("retire", sys.executable, "-c", RETIRE, address, "a-w1").until("retired [")
+    driver.path("go").touch()
+    end = driver.end()
+    kept, held = end["rows"][:4], end["rows"][4:]
+    assert [row["value"] for row in kept] == ["2000000 bytes"] * 4, kept
+    assert {row["status"] for row in held} <= {"completed", "crashed"}, held
+    for number in range(1, 5):
+        assert len(driver.path(f"large-{number}").read_text().splitlines()) == 1
+    for number in range(2):
+        assert len(driver.path(f"ran-{number}").read_text().splitlines()) == 1
+
+
+def test_a_scheduler_that_dies(laptop: tuple[hosts.Host, str]) -> None:
+    """All open runs are crashed, here and in the API, and the flow comes to its end."""
+    cluster = start(laptop, "b")
+    driver = hosts.Driver(cluster.laptop, "holding", cluster.spec, cluster.api)
+    driver.until_there("ran-0")
+    cluster.scheduler.kill()
+    end = driver.end()
+    assert [row["status"] for row in end["rows"]] == ["crashed"] * 4
+    for row in end["rows"]:
+        assert f"the connection to the Dask scheduler at tcp://{cluster.head.address}:{PORT} was lost" in row["text"]
+    assert end["states"] == {"CRASHED": 4}
