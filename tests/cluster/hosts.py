@@ -50,7 +50,7 @@ class Host:
         self.space = f"{network.prefix}{name}"
 
     def link(self, way: str) -> None:
-        """Pull the plug (`"down"`) or put it back in (`"up"`): at the switch, so that the host itself notices nothing."""
+        """Pull the plug (`"down"`) or put it back in (`"up"`), at the switch: the host itself notices nothing."""
         _ip("-n", self.network.switch, "link", "set", f"to-{self.name}", way)
 
     def command(self, *words: str, **environment: str) -> list[str]:

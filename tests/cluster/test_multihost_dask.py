@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-import hosts
 import pytest
+from tests.cluster import hosts
 
 pytestmark = [pytest.mark.dask, pytest.mark.timeout(400, func_only=True)]
 DASK = str(Path(sys.executable).with_name("dask"))

@@ -12,8 +12,9 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-import helpers
+import helpers  # type: ignore[import-not-found]
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
@@ -43,15 +44,15 @@ def until(name: str, seconds: float = 120.0) -> None:
 @task
 def twice(number: int) -> int:
     """Use the module beside."""
-    return helpers.twice(number)
+    return int(helpers.twice(number))
 
 
 @task
 def import_late() -> str:
     """Import a module beside that the flow has not."""
-    import unseen
+    import unseen  # type: ignore[import-not-found]
 
-    return unseen.WORD
+    return str(unseen.WORD)
 
 
 @task
@@ -137,7 +138,7 @@ def laptop() -> list[dict[str, Any]]:
 
 def states() -> dict[str, int]:
     """Return how many task runs of the flow run the API shows in each state, once none is open or time is up."""
-    run_id = (FOLDER / "flow-run").read_text()
+    run_id = UUID((FOLDER / "flow-run").read_text())
     end = time.monotonic() + 30
     while True:
         with get_client(sync_client=True) as client:
