@@ -5,7 +5,6 @@ engine does (name, keys, inputs, parents, tags); its public twin,
 `Task.create_local_run`, is asynchronous and opens a client for each call.
 `initialize_process_worker` connects a process worker's events and logs as the stock runner does.
 `ResultRecord` and its metadata are what a state holds when the result is stored.
-`EventsWorker` and what stands beside it send events; Prefect lets only clients that it knows be put in place.
 `result_in` and `error_in` read a state in the calling thread: without `_sync` Prefect decides by the running event loop
 whether they are coroutines. `final_state` is what a future of Prefect's has found out for good, read without asking the
 API. Attributes of the stock runners that the subclasses in `backends` use are in the test, too.
@@ -21,29 +20,19 @@ from prefect._flow_run_suspension import (
 )
 from prefect._internal.result_records import ResultRecord, ResultRecordMetadata
 from prefect.client.schemas.objects import State
-from prefect.events.worker import (
-    EventsWorker,
-    ProcessPoolForwardingEventsClient,
-    emit_events_to_cloud,
-    should_emit_events_to_running_server,
-)
 from prefect.states import get_state_exception
 from prefect.task_engine import _create_task_run_locally as create_task_run
 from prefect.task_runners import _initialize_process_pool_worker as initialize_process_worker
 
 __all__ = [
-    "EventsWorker",
-    "ProcessPoolForwardingEventsClient",
     "ResultRecord",
     "ResultRecordMetadata",
     "create_task_run",
-    "emit_events_to_cloud",
     "error_in",
     "final_state",
     "initialize_process_worker",
     "raise_if_suspended",
     "result_in",
-    "should_emit_events_to_running_server",
 ]
 
 

@@ -34,8 +34,8 @@ from prefect.states import Crashed, Failed
 from prefect.task_engine import run_task_async, run_task_sync
 from prefect.tasks import Task
 
+from . import _worker_engine
 from ._errors import AnyRunnerError, CannotTravel
-from ._events import leave_end_to_driver
 from ._prefect import ResultRecord, ResultRecordMetadata, error_in, result_in
 from ._preflight import look_for, unreachable
 from ._transport import dumps, loads, pack_error
@@ -279,24 +279,22 @@ def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Pa
     raised: BaseException | None = None
     with hydrated_context(extras, client=SyncClientContext.get().client) if extras else ExitStack():  # type: ignore[union-attr]
         enter_body(parcel.claim)
-        leave_end_to_driver(task_run.id)
         try:
-            run_engine(task, task_run, arguments, run_async=warm.run_async)
+            engine = {"task": task, "task_run": task_run, "parameters": arguments}
+            if task.isasync:
+                warm.run_async(_worker_engine.run_async(**engine))
+            else:
+                _worker_engine.run_sync(**engine)
         except BaseException as exc:
             raised = exc
         return pack(side, task, task_run, raised)
 
 
-def run_engine(
-    task: Task[Any, Any],
-    task_run: TaskRun,
-    parameters: dict[str, Any],
-    *,
-    wait_for: Any = None,
-    run_async: Any = asyncio.run,
-    context: dict[str, Any] | None = None,
-) -> None:
-    """Run Prefect's engine for one task run; its state is then on `task_run`. Raises what the engine lets through."""
+def run_engine(task: Task[Any, Any], task_run: TaskRun, parameters: dict[str, Any], *, wait_for: Any = None) -> None:
+    """Run Prefect's engine for one task run in the driver's process; its state is then on `task_run`.
+
+    Raises what the engine lets through.
+    """
     kwargs: dict[str, Any] = {
         "task": task,
         "task_run": task_run,
@@ -304,10 +302,9 @@ def run_engine(
         "parameters": parameters,
         "wait_for": wait_for,
         "return_type": "state",
-        "context": context,
     }
     if task.isasync:
-        run_async(run_task_async(**kwargs))
+        asyncio.run(run_task_async(**kwargs))
     else:
         run_task_sync(**kwargs)
 

@@ -7,10 +7,12 @@ import importlib
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import prefect_anyrunner
+from prefect_anyrunner import _worker_engine
 
 NAMES = {
     "prefect.task_engine:_create_task_run_locally": {
@@ -21,9 +23,6 @@ NAMES = {
     "prefect._internal.result_records:ResultRecord": {"metadata", "result"},
     "prefect._internal.result_records:ResultRecordMetadata": {"storage_key"},
     "prefect.states:get_state_exception": set(),
-    "prefect.events.worker:ProcessPoolForwardingEventsClient": {"event_queue"},
-    "prefect.events.worker:emit_events_to_cloud": set(),
-    "prefect.events.worker:should_emit_events_to_running_server": set(),
 }  # fmt: skip
 
 
@@ -46,7 +45,6 @@ ATTRIBUTES = {
     ("prefect.task_runners:ProcessPoolTaskRunner", "_initializer"),
     ("prefect.task_runners:ProcessPoolTaskRunner", "_initargs"),
     ("prefect.task_runners:ProcessPoolTaskRunner", "_subprocess_message_queue"),
-    ("prefect.events.worker:EventsWorker", "set_client_override"),
     ("prefect._internal.compatibility.async_dispatch:async_dispatch", "_sync"),
     ("prefect_dask.task_runners:DaskTaskRunner", "_client"),
     ("prefect_dask.task_runners:DaskTaskRunner", "_cluster"),
@@ -82,3 +80,12 @@ def test_private_names_stand_in_one_place() -> None:
         if private.search(line)
     ]
     assert not found, "private names of Prefect outside _prefect.py:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("engine", [_worker_engine._SyncEngine, _worker_engine._AsyncEngine])
+def test_the_engine_still_has_what_workers_override(engine: Any) -> None:
+    """`run_sync` and `run_async` go through these as Prefect's own functions do."""
+    steps = {"start", "is_running", "wait_until_ready", "asset_context", "run_context", "transaction_context"}
+    missing = {*steps, "call_task_fn", "set_state"} - set(dir(engine))
+    assert not missing, f"Prefect's task engine has no {sorted(missing)} any more: compare _worker_engine.py with it"
+    assert "_telemetry" in engine.__dataclass_fields__, "Prefect's task engine keeps its telemetry elsewhere now"

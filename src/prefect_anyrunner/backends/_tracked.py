@@ -16,7 +16,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from typing import Any, Self
 from uuid import UUID
@@ -29,7 +29,6 @@ from prefect.states import Cancelled, Crashed, Failed
 from prefect.tasks import Task
 from prefect.utilities.engine import emit_task_run_state_change_event
 
-from .._events import drive_here
 from .._future import AnyFuture, Look
 from .._outcome import LazyValue, Outcome, Status
 from .._prefect import ResultRecord, ResultRecordMetadata, create_task_run
@@ -38,7 +37,6 @@ from .._transport import loads, unpack_error
 from .._worker import (
     Packed,
     crashed_error,
-    current_worker,
     error_of,
     failed_by,
     result_of,
@@ -46,6 +44,7 @@ from .._worker import (
     untold_failure,
     without_data,
 )
+from .._worker_engine import place
 from ._orphans import end_orphans
 from ._upstreams import blame, blockers, find_upstreams, has_ended
 
@@ -168,8 +167,6 @@ class TrackedRunner:
     # --- state ---------------------------------------------------------------------------------------------------
 
     def _reset_tracking(self) -> None:
-        if current_worker() is None and self._started:
-            drive_here()
         self._runs: dict[UUID, Run] = {}
         self._runs_lock = threading.Lock()
         self._idle = threading.Condition(self._runs_lock)
@@ -462,7 +459,7 @@ class TrackedRunner:
             upstream, error = blame(blockers(run.parameters, run.wait_for))
         if tell:
             before = task_run.state
-            _place(task_run, state)
+            place(task_run, state)
             run.context.copy().run(_emit, run, before, state, metadata)
         if isinstance(value, LazyValue):
             self._lazy.append(weakref.ref(value))
@@ -594,19 +591,6 @@ def status_of(state: State[Any]) -> Status:
     if state.is_pending() and state.name == "NotReady":
         return Status.BLOCKED
     return Status.CRASHED
-
-
-def _place(task_run: TaskRun, state: State[Any]) -> None:
-    """Put `state` on `task_run` as Prefect's engine does before it emits the event."""
-    before = task_run.state
-    if before is not None and before.timestamp >= state.timestamp:
-        state.timestamp = before.timestamp + timedelta(microseconds=1)
-    state.state_details.task_run_id = task_run.id
-    state.state_details.flow_run_id = task_run.flow_run_id
-    task_run.state = state
-    task_run.state_id, task_run.state_type, task_run.state_name = state.id, state.type, state.name
-    if state.is_final() and task_run.end_time is None and task_run.start_time is not None:
-        task_run.end_time = state.timestamp  # type: ignore[assignment]
 
 
 def _emit(run: Run, before: State[Any] | None, state: State[Any], metadata: ResultRecordMetadata | None) -> None:
