@@ -105,3 +105,13 @@ class Keeper(SchedulerPlugin):
             lost = [claim for claim, owner in claims.items() if owner == worker]
             if lost:
                 self._tell(topic, {"worker": worker, "claims": lost, "memory": memory})
+
+
+                self._tell(topic, {"worker": worker, "claims": lost})
+
+
+def run_on_worker(parcel: tuple[Any, ...]) -> bytes | None:
+    """Run a parcel; here, because the scheduler loads what tasks call, and need not import Prefect for that."""
+    from .dask import run_here
+
+    return run_here(parcel)

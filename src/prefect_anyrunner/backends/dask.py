@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import queue
 import threading
@@ -24,7 +25,7 @@ from .._future import AnyFuture
 from .._preflight import api_of_flow, judge, own_modules, question, shipping
 from .._versions import OURS, running
 from .._worker import Packed, Parcel, current_worker, interrupt, process_name, run_parcel
-from ._dask_scheduler import KEEPER, Keeper
+from ._dask_scheduler import KEEPER, Keeper, run_on_worker
 from ._remote import RemoteRunner
 from ._tracked import Phase, Run
 
@@ -156,7 +157,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             self._ask("anyrunner_open", topic=self._topic, client=client.id)
             client.subscribe_topic(self._topic, self._told)
             if not self._nested:  # workers import Prefect and this package while the flow still submits
-                client.loop.add_callback(client._run, process_name, on_error="ignore")
+                client.loop.add_callback(client._run, importlib.import_module, __name__, on_error="ignore")
             for target in (self._send_from_outbox, self._collect_from_inbox):
                 thread = threading.Thread(target=target, name=f"anyrunner-dask-{target.__name__}", daemon=True)
                 thread.start()
@@ -277,7 +278,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             run.parcel = run.parcel._replace(claim=run.claim) if run.parcel is not None else None
         batch = [run for run in batch if run.parcel is not None]
         futures = self._client.map(
-            _run_here,
+            run_on_worker,
             [(self._topic, *run.parcel) for run in batch],
             key=[f"{run.task.name}-{run.claim}" for run in batch],
             pure=False,
@@ -453,7 +454,7 @@ class _DaskSide:
         worker.loop.add_callback(worker.batched_stream.send, message)
 
 
-def _run_here(parcel: tuple[Any, ...]) -> bytes | None:
+def run_here(parcel: tuple[Any, ...]) -> bytes | None:
     """Run a parcel and tell the driver; return what is to stay here until somebody asks, a large result."""
     topic, *fields = parcel
     side = _DaskSide(topic)
