@@ -34,12 +34,12 @@ from prefect.states import Crashed, Failed
 from prefect.task_engine import run_task_async, run_task_sync
 from prefect.tasks import Task
 
-from . import _worker_engine
 from ._errors import AnyRunnerError, CannotTravel
 from ._prefect import ResultRecord, ResultRecordMetadata, error_in, result_in
 from ._preflight import look_for, unreachable
 from ._transport import dumps, loads, pack_error
 from ._versions import refuse_skew, running
+from ._worker_engine import run_async, run_sync
 
 
 class Parcel(NamedTuple):
@@ -282,9 +282,9 @@ def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Pa
         try:
             engine = {"task": task, "task_run": task_run, "parameters": arguments}
             if task.isasync:
-                warm.run_async(_worker_engine.run_async(**engine))
+                warm.run_async(run_async(**engine))
             else:
-                _worker_engine.run_sync(**engine)
+                run_sync(**engine)
         except BaseException as exc:
             raised = exc
         return pack(side, task, task_run, raised)
