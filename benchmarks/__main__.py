@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure everything, print tables, write `results.json`."""
+"""`python -m benchmarks`: measure everything, print tables, write `results.json` and `results.svg`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engines import RUNNERS
+from benchmarks.plot import draw
 from benchmarks.server import prefect_server
 from benchmarks.tables import tables
 
@@ -26,20 +27,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="100 tasks, one repeat: a look, not a result")
     parser.add_argument("--runners", default=",".join(RUNNERS))
-    parser.add_argument("--measures", default="overhead,settle,shared,cold,memory")
+    parser.add_argument("--measures", default="split,overhead,settle,cold,shared,memory")
     parser.add_argument("--variants", default="stock,ours,bare")
-    parser.add_argument("--sizes", default="1000", help="tasks of one map, such as 100,1000,10000")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sizes", default="100,1000,10000", help="tasks of one map; stock is left out from 10000 on")
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--megabytes", type=int, default=100, help="size of the shared argument")
     parser.add_argument("--shared-tasks", type=int, default=100)
     parser.add_argument("--stock-shared-tasks", type=int, default=10, help="stock ships it that often, so fewer")
-    parser.add_argument("--memory-tasks", type=int, default=10000, help="tasks through map_settled")
+    parser.add_argument("--settle-tasks", type=int, default=10000, help="finished futures to settle")
+    parser.add_argument("--stock-settle-tasks", type=int, default=200, help="the same of the stock runners")
+    parser.add_argument("--memory-tasks", type=int, default=5000, help="tasks through map_settled")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results.json"))
     options = parser.parse_args()
     if options.quick:
         options.sizes, options.repeats, options.megabytes = "100", 1, 10
-        options.shared_tasks, options.memory_tasks = 20, 1000
+        options.shared_tasks, options.memory_tasks, options.settle_tasks = 20, 1000, 100
     machine = {
         "cores": os.cpu_count(),
         "python": platform.python_version(),
@@ -53,12 +56,13 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with prefect_server() as env:
         for measure in options.measures.split(","):
-            for runner in options.runners.split(","):
+            for runner in ["process"] if measure == "split" else options.runners.split(","):
                 for row in _measured(measure, runner, options, env):
                     rows.append(row)
                     print(json.dumps(row), flush=True)
                     options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     print(tables(rows))
+    draw(rows, options.json.with_suffix(".svg"))
 
 
 def _measured(measure: str, runner: str, options: argparse.Namespace, env: dict[str, str]) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ one the process waits until the server has seen the end of every task run: what 
 from __future__ import annotations
 
 import json
+import queue
 import sys
 import threading
 import time
@@ -28,9 +29,13 @@ from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.context import FlowRunContext
 
 from benchmarks.engines import bare, engine, make
+from benchmarks.split import split
 from benchmarks.tasks import noop, weigh
 
 Row = dict[str, Any]
+
+LARGE = 10000
+"""Tasks from which on stock is left out, which would take ten minutes for them, and one turn has to do."""
 
 
 def in_flow(runner: Any, body: Callable[[], Row]) -> Row:
@@ -56,7 +61,7 @@ def _until_told(flow_run_id: UUID, runs: int) -> int:
     of_flow = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
     seen, since = -1, time.monotonic()
     with get_client(sync_client=True) as client:
-        while time.monotonic() - since < 20:
+        while time.monotonic() - since < 60:
             answer = client._client.post(
                 "/task_runs/count",
                 json={
@@ -95,8 +100,10 @@ def overhead(order: dict[str, Any], address: str | None) -> Iterator[Row]:
         return {"submit_s": submitted, "total_s": time.perf_counter() - began, "runs": before + n}
 
     for size in order["sizes"]:
-        for repeat in range(order["repeats"]):
+        for repeat in range(order["repeats"] if size < LARGE else 1):
             for variant in _in_turn(order["variants"], repeat):
+                if variant == "stock" and size >= LARGE:
+                    continue
                 if variant == "bare":
                     with bare(order["runner"], workers, address) as submit:
                         submit(4 * workers)[0]()
@@ -126,13 +133,13 @@ def settling(order: dict[str, Any], address: str | None) -> Iterator[Row]:
             _ = [future.result() for future in futures]
         return {"seconds": time.perf_counter() - began, "runs": before + n}
 
-    for size in order["sizes"]:
-        for repeat in range(order["repeats"]):
-            for variant in _in_turn([each for each in order["variants"] if each != "bare"], repeat):
-                for how in ("loop", "settle"):
-                    runner = make(order["runner"], variant, order["workers"], address)
-                    row = in_flow(runner, lambda size=size, how=how: timed(size, how))  # type: ignore[misc]
-                    yield {"variant": variant, "how": how, "size": size, "repeat": repeat, **row}
+    for repeat in range(order["repeats"]):
+        for variant in _in_turn([each for each in order["variants"] if each != "bare"], repeat):
+            size = order["settle_tasks"] if variant == "ours" else order["stock_settle_tasks"]
+            for how in ("loop", "settle"):
+                runner = make(order["runner"], variant, order["workers"], address)
+                row = in_flow(runner, lambda size=size, how=how: timed(size, how))  # type: ignore[misc]
+                yield {"variant": variant, "how": how, "size": size, "repeat": repeat, **row}
 
 
 def _until_ended(runner: str, futures: Any) -> None:
@@ -181,23 +188,35 @@ def memory(order: dict[str, Any], address: str | None) -> Iterator[Row]:
     from prefect_anyrunner import map_settled
 
     total = order["memory_tasks"]
-    rows: list[Row] = []
+    rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
     this = psutil.Process()
+    tenths = 0
+    began = time.perf_counter()
 
     def look(done: int, failed: int, of: int | None) -> None:
-        if done < total * (len(rows) + 1) // 10:
+        nonlocal tenths
+        if done < total * (tenths + 1) // 10:
             return
+        tenths += 1
         family = [this, *this.children(recursive=True)]
         held = {f"{each.pid} {_role(each, this)}": round(each.memory_info().rss / 1e6, 1) for each in family}
-        rows.append({"variant": "ours", "done": done, "seconds": time.perf_counter() - began, "megabytes": held})
+        rows.put({"variant": "ours", "done": done, "seconds": time.perf_counter() - began, "megabytes": held})
 
     def body() -> Row:
         map_settled(noop, (number for number in range(total)), window=500, progress=look)
         return {"runs": 0}
 
-    began = time.perf_counter()
-    in_flow(make(order["runner"], "ours", order["workers"], address), body)
-    yield from rows
+    def run() -> None:
+        try:
+            in_flow(make(order["runner"], "ours", order["workers"], address), body)
+        finally:
+            rows.put(None)
+
+    flow_thread = threading.Thread(target=run)
+    flow_thread.start()
+    while (row := rows.get()) is not None:
+        yield row
+    flow_thread.join()
 
 
 def _role(process: psutil.Process, this: psutil.Process) -> str:
@@ -216,6 +235,7 @@ MEASURES: dict[str, Callable[[dict[str, Any], str | None], Iterator[Row]]] = {
     "settle": settling,
     "shared": shared,
     "memory": memory,
+    "split": split,
 }
 
 

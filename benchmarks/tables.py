@@ -22,6 +22,13 @@ def tables(rows: list[Row]) -> str:
         chosen = [row for row in rows if row["measure"] == measure]
         if chosen:
             parts.append(f"### {title} ({unit})\n\n{_table(chosen, keys, value)}")
+    for row in rows:
+        if row["measure"] == "split":
+            ours = row["all_ms"] - row["engine_ms"]
+            parts.append(
+                f"### On a worker, per task\n\nPrefect's engine {row['engine_ms']:.2f} ms of CPU, everything "
+                f"{row['all_ms']:.2f} ms: {ours:.2f} ms ({ours / row['engine_ms']:.0%} of the engine) are ours."
+            )
     if chosen := [row for row in rows if row["measure"] == "memory"]:
         parts.append(f"### Memory of map_settled (MB)\n\n{_memory(chosen)}")
     return "\n\n".join(parts)

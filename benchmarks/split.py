@@ -1,0 +1,96 @@
+"""What is left of a task on a worker, and whose it is: the whole of it against Prefect's task engine alone.
+
+Both run in this process, in the same warm context, on parcels that the runner packed for real; CPU time of the one
+thread, so that neither the machine's other work nor the thread that sends Prefect's events counts.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from prefect import flow
+
+from benchmarks.tasks import noop
+from prefect_anyrunner._transport import loads
+from prefect_anyrunner._worker import Packed, Parcel, _warm_context, run_parcel
+from prefect_anyrunner._worker_engine import run_sync
+from prefect_anyrunner.backends._tracked import Run
+from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
+
+
+class _Here:
+    """A worker side whose claims and bytes are in this process."""
+
+    backend = "benchmark"
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def name(self) -> str:
+        return "here"
+
+    def fetch(self, digest: str) -> bytes:
+        return self.kept[digest]
+
+    def claim(self, key: str) -> str | None:
+        return None
+
+
+class _Keeping(ProcessPoolTaskRunner):
+    """Packs what is submitted, and leaves it at that."""
+
+    def __enter__(self) -> Any:
+        self.side, self.sent = _Here(), list[Run]()
+        return super().__enter__()
+
+    def _put_away(self, digest: str, data: bytes) -> None:
+        self.side.kept[digest] = data
+
+    def _dispatch(self, runs: list[Run]) -> None:
+        self.sent += runs
+
+    def _revoke(self, runs: list[Run]) -> list[bool]:
+        return [True] * len(runs)
+
+    def duplicate(self) -> Any:
+        return self
+
+
+def split(order: dict[str, Any], address: str | None) -> Iterator[dict[str, Any]]:
+    """Milliseconds of one thread per task, for the engine alone and for everything, taking turns task by task."""
+    runner = _Keeping(max_workers=1)
+    spent = {"engine": 0.0, "all": 0.0}
+    count = 300
+
+    @flow(name="benchmark", task_runner=runner)  # type: ignore[arg-type]  # one future for all
+    def splitting() -> None:
+        noop.map(range(2 * count + 20))
+        parcels: list[Parcel] = [run.parcel for run in runner.sent]
+        for number, parcel in enumerate(parcels):
+            alone = number % 2 == 0
+            took = _alone(runner.side, parcel) if alone else _whole(runner.side, parcel)
+            if number >= 20:  # the first ones find nothing warm
+                spent["engine" if alone else "all"] += took
+
+    splitting()
+    yield {"variant": "ours", **{f"{name}_ms": 1e3 * seconds / count for name, seconds in spent.items()}}
+
+
+def _alone(side: _Here, parcel: Parcel) -> float:
+    task_run = pickle.loads(parcel.task_run)
+    arguments = loads(parcel.arguments)
+    warm = _warm_context(side, parcel.context)
+    began = time.thread_time()
+    warm.context.copy().run(run_sync, task=noop, task_run=task_run, parameters=arguments)
+    return time.thread_time() - began
+
+
+def _whole(side: _Here, parcel: Parcel) -> float:
+    began = time.thread_time()
+    packed: Packed = run_parcel(side, parcel)
+    assert packed.state is not None
+    assert packed.state.is_completed()
+    return time.thread_time() - began
