@@ -32,7 +32,9 @@ def draw(rows: list[dict[str, Any]], path: Path, size: int = 1000) -> None:
             parts.append(
                 f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR - 2}" rx="2" fill="{_COLOURS[variant]}"/>'
             )
-            parts.append(_text(_LEFT + width + 6, y + 11, f"{value:.1f} ms", size=11))
+            parts.append(
+                _text(_LEFT + width + 6, y + 11, f"{value:.1f} ms" if value >= 1 else f"{value:.2f} ms", size=11)
+            )
             y += _BAR
         y += _GAP
     x = float(_LEFT)
