@@ -107,9 +107,6 @@ class Keeper(SchedulerPlugin):
                 self._tell(topic, {"worker": worker, "claims": lost, "memory": memory})
 
 
-                self._tell(topic, {"worker": worker, "claims": lost})
-
-
 def run_on_worker(parcel: tuple[Any, ...]) -> bytes | None:
     """Run a parcel; here, because the scheduler loads what tasks call, and need not import Prefect for that."""
     from .dask import run_here
