@@ -1,6 +1,8 @@
 # make demo    environment, then the example on thread, Dask and Ray
 # make test    environment, then the whole test suite
 # make test-all    the suite, and the tests of stock runners and of the command, which take many minutes more
+# make stock-tests    the tests that prefect-dask and prefect-ray ship for their own runners, with ours in their place
+#                     (STOCK='--prefect CHECKOUT' adds Prefect's own); in an environment of its own, .venv-stock
 # make bench  environment, then what a task costs: stock, ours, bare engines (BENCH='--quick' for a look)
 # make docker-check  docker/ for real: image, clusters, census and table of rules on each (starts an engine if none runs)
 # make check   ruff and mypy --strict
@@ -10,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all bench docker-check check clean
+.PHONY: demo test test-all stock-tests bench docker-check check clean
 
 demo: $(STAMP)
 	RAY_USAGE_STATS_ENABLED=0 DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
@@ -21,6 +23,9 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest tests
+
+stock-tests: .venv-stock/.installed
+	.venv-stock/bin/python tests/stock_suites $(STOCK)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -34,11 +39,16 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-stock build dist .mypy_cache .pytest_cache .ruff_cache
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
+	touch $@
+
+.venv-stock/.installed: pyproject.toml constraints.txt tests/stock_suites/requirements.txt
+	$(PYTHON) -m venv .venv-stock
+	.venv-stock/bin/python -m pip install --quiet -c constraints.txt -e '.[all,test]' -r tests/stock_suites/requirements.txt
 	touch $@
