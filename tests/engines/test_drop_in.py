@@ -5,12 +5,14 @@ from __future__ import annotations
 import concurrent.futures
 import importlib
 import multiprocessing
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect import flow, task
 
-from prefect_anyrunner import Outcome
+from prefect_anyrunner import Outcome, Status, settle
 
 CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "thread": ("ThreadPoolTaskRunner", "prefect.task_runners", {"portable": True}),
@@ -23,6 +25,13 @@ CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
 @task
 def double(number: int) -> int:
     return number * 2
+
+
+@task
+def hold(started: str) -> None:
+    Path(started).touch()
+    while True:
+        time.sleep(0.01)
 
 
 @pytest.fixture(params=CLASSES)
@@ -82,3 +91,15 @@ def test_a_runner_that_has_stopped_its_cluster_can_start_another(prefect_server:
     for number in (1, 2):
         with runner:
             assert runner.submit(double, {"number": number}).result() == 2 * number
+
+
+@pytest.mark.parametrize("name", ["thread", "process"])
+def test_cancel_all_cancels_what_runs_and_what_waits(name: str, prefect_server: str, tmp_path: Path) -> None:
+    with ours(name)(max_workers=1) as runner:
+        runs = runner.submit(hold, {"started": str(tmp_path / "first")})
+        waits = runner.submit(hold, {"started": str(tmp_path / "second")})
+        while not (tmp_path / "first").exists():
+            time.sleep(0.02)
+        runner.cancel_all()
+        assert [each.status for each in settle([runs, waits], timeout=60)] == [Status.CANCELLED] * 2
+    assert not (tmp_path / "second").exists()

@@ -521,6 +521,16 @@ class TrackedRunner:
         self._interrupt(run)
         return True
 
+    def cancel_all(self) -> None:
+        """Cancel every run that has not ended; what runs is asked to stop (rule K1)."""
+        with self._runs_lock:
+            open_runs = list(self._runs)
+        for task_run_id in open_runs:
+            self.cancel_run(task_run_id, running=True)
+        stock = getattr(super(), "cancel_all", None)
+        if stock is not None:
+            stock()
+
     # --- the end of the flow run (rule E1) -----------------------------------------------------------------------
 
     def _finish(self, exc_type: type[BaseException] | None) -> None:

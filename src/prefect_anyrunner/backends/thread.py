@@ -187,12 +187,6 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
     def _interrupt(self, run: Run) -> None:
         interrupt(run.claim)
 
-    def cancel_all(self) -> None:
-        """Stop the pool's threads; runs have been brought to their end before (rule E1)."""
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
-            self._executor = None
-
 
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
     """Return the task runner of a `thread://` spec."""
