@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefect_anyrunner._errors import AnyRunnerError as AnyRunnerError
+    from prefect_anyrunner._errors import ApiUnreachable as ApiUnreachable
     from prefect_anyrunner._errors import BackendUnavailable as BackendUnavailable
     from prefect_anyrunner._errors import CannotTravel as CannotTravel
     from prefect_anyrunner._errors import EngineUnreachable as EngineUnreachable
     from prefect_anyrunner._errors import SpecError as SpecError
     from prefect_anyrunner._errors import TaskRunsFailed as TaskRunsFailed
+    from prefect_anyrunner._errors import VersionSkew as VersionSkew
     from prefect_anyrunner._map import map_settled as map_settled
     from prefect_anyrunner._outcome import Outcome as Outcome
     from prefect_anyrunner._outcome import Status as Status
@@ -41,11 +43,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AnyRunnerError": "_errors",
+    "ApiUnreachable": "_errors",
     "BackendUnavailable": "_errors",
     "CannotTravel": "_errors",
     "EngineUnreachable": "_errors",
     "SpecError": "_errors",
     "TaskRunsFailed": "_errors",
+    "VersionSkew": "_errors",
     "map_settled": "_map",
     "Outcome": "_outcome",
     "Status": "_outcome",

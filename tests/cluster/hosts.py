@@ -169,6 +169,22 @@ class Driver:
         """Return a file that tasks and test share."""
         return self.folder / name
 
+    def times(self, name: str) -> int:
+        """Return how often tasks have noted something: how often that body has run."""
+        path = self.path(name)
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def pause(self, seconds: float) -> None:
+        """Let some time pass: how long a host is cut off is what a test is about, and nothing else tells."""
+        time.sleep(seconds)
+
+    def until_ran(self, count: int, within: float = 120.0) -> None:
+        """Wait until so many bodies have begun."""
+        end = time.monotonic() + within
+        while len(list(self.folder.glob("ran-*"))) < count:
+            assert time.monotonic() < end and '"end"' not in self.process.text, self.process.text[-4000:]
+            time.sleep(0.1)
+
     def until_there(self, name: str, within: float = 120.0) -> None:
         """Wait until tasks have made a file."""
         end = time.monotonic() + within

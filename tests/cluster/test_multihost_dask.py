@@ -95,17 +95,18 @@ def test_a_driver_that_is_cut_off_for_some_seconds(cluster: Cluster) -> None:
     end = driver.end()
     assert [row["status"] for row in end["rows"]] == ["completed"] * 4
     assert end["states"] == {"COMPLETED": 4}
-    assert [len(driver.path(f"ran-{n}").read_text().splitlines()) for n in range(4)] == [1] * 4
+    assert [driver.times(f"ran-{number}") for number in range(4)] == [1] * 4
 
 
 def test_a_worker_that_joins_late_runs_tasks(cluster: Cluster) -> None:
     driver = hosts.Driver(cluster.laptop, "late", cluster.spec, cluster.api)
     driver.until_there("ran-1")
     cluster.worker("a-late")
+    driver.until_ran(4)  # one has ended, two wait on the workers that there were: this one runs on the new one
     driver.path("more-workers").touch()
     end = driver.end()
     assert {row["status"] for row in end["rows"]} == {"completed"}
-    assert len({row["value"] for row in end["rows"]}) == 3, end["rows"]
+    assert len({row["value"] for row in end["rows"]}) == 3, end["rows"]  # addresses
     assert end["states"] == {"COMPLETED": 8}
 
 
@@ -128,10 +129,8 @@ def test_a_worker_that_retires(cluster: Cluster) -> None:
     kept, held = end["rows"][:4], end["rows"][4:]
     assert [row["value"] for row in kept] == ["2000000 bytes"] * 4, kept
     assert {row["status"] for row in held} <= {"completed", "crashed"}, held
-    for number in range(1, 5):
-        assert len(driver.path(f"large-{number}").read_text().splitlines()) == 1
-    for number in range(2):
-        assert len(driver.path(f"ran-{number}").read_text().splitlines()) == 1
+    assert [driver.times(f"large-{number}") for number in range(1, 5)] == [1] * 4
+    assert [driver.times(f"ran-{number}") for number in range(2)] == [1] * 2
 
 
 def test_a_scheduler_that_dies(laptop: tuple[hosts.Host, str]) -> None:

@@ -1,0 +1,119 @@
+"""Ray on several hosts, through its client server: what a user sees when nodes come, die or cannot be reached."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+from tests.cluster import hosts
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400, func_only=True)]
+# A process that is started in the background of a shell ignores SIGINT, by which Ray cancels what runs.
+LAUNCH = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+RAY = [sys.executable, "-c", LAUNCH, str(Path(sys.executable).with_name("ray")), "start", "--block"]
+SMALL = ["--num-cpus", "1", "--object-store-memory", "100000000"]
+
+
+class Cluster(NamedTuple):
+    laptop: hosts.Host
+    head: hosts.Host
+    process: hosts.Process
+    spec: str
+    api: str
+
+    def node(self, name: str) -> hosts.Process:
+        """Start a node with one CPU on a host of its own; it has joined when this returns."""
+        host = self.head.network.host(name)
+        words = ["--address", f"{self.head.address}:6379", "--node-ip-address", host.address, *SMALL]
+        process = host.start(name, *RAY, *words, RAY_raylet_start_wait_time_s="120")
+        process.until("Ray runtime started")
+        return process
+
+
+@pytest.fixture(scope="module")
+def laptop(root: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[hosts.Host, str]]:
+    pytest.importorskip("ray")
+    if (why := hosts.unavailable()) is not None:
+        pytest.skip(why)
+    with hosts.network(root, tmp_path_factory.mktemp("hosts")) as network:
+        host = network.host("laptop")
+        yield host, hosts.start_api(host)
+
+
+@pytest.fixture(scope="module")
+def cluster(laptop: tuple[hosts.Host, str]) -> Iterator[Cluster]:
+    host, api = laptop
+    head = host.network.host("head")
+    folder = tempfile.mkdtemp(prefix="r")  # Ray puts sockets there, whose paths must be short
+    words = ["--head", "--node-ip-address", head.address, "--port", "6379", "--ray-client-server-port", "10001"]
+    words += ["--include-dashboard", "false", "--temp-dir", folder, *SMALL]
+    process = head.start("head", *RAY, *words, RAY_raylet_start_wait_time_s="120")
+    process.until("Ray runtime started")
+    yield Cluster(host, head, process, f"ray://{head.address}:10001", api)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_modules_beside_the_flow_travel_with_its_tasks(cluster: Cluster) -> None:
+    end = hosts.Driver(cluster.laptop, "modules", cluster.spec, cluster.api).end()
+    assert end["raised"] is None
+    one, two, refused, late = end["rows"]
+    assert [one["value"], two["value"]] == [2, 4]
+    assert (refused["status"], refused["text"], refused["own"]) == ("failed", "('unlucky', 13)", True)
+    assert (late["status"], late["error"]) == ("failed", "ModuleNotFoundError")
+    assert any("Module 'unseen' is where the flow runs, and not on the worker" in note for note in late["notes"])
+    assert end["states"] == {"COMPLETED": 2, "FAILED": 2}
+
+
+def test_workers_that_cannot_reach_the_api(cluster: Cluster) -> None:
+    """The API's address is one of the laptop alone: each run is crashed by it, once a worker has looked."""
+    end = hosts.Driver(cluster.laptop, "holding", cluster.spec, f"http://127.0.0.1:{hosts.API_PORT}/api").end()
+    for row in end["rows"]:
+        assert (row["status"], row["cause"]) == ("crashed", "ApiUnreachable")
+        assert f"cannot reach the Prefect API at http://127.0.0.1:{hosts.API_PORT}/api" in row["text"]
+    assert end["states"] == {"CRASHED": 4}
+
+
+def test_a_driver_that_is_cut_off_for_some_seconds(cluster: Cluster) -> None:
+    driver = hosts.Driver(cluster.laptop, "holding", cluster.spec, cluster.api)
+    driver.until_there("ran-0")
+    cluster.laptop.link("down")
+    driver.path("go").touch()
+    driver.pause(4)
+    cluster.laptop.link("up")
+    end = driver.end()
+    assert [row["status"] for row in end["rows"]] == ["completed"] * 4, end
+    assert end["states"] == {"COMPLETED": 4}
+    assert [driver.times(f"ran-{number}") for number in range(4)] == [1] * 4
+
+
+def test_nodes_that_join_late_and_die(cluster: Cluster) -> None:
+    """A node that joins runs what waits; when it dies, that one run is crashed, and no other."""
+    driver = hosts.Driver(cluster.laptop, "holding", cluster.spec, cluster.api)
+    driver.until_there("ran-0")
+    node = cluster.node("late")
+    driver.until_there("ran-1")
+    node.kill()
+    driver.path("go").touch()
+    end = driver.end()
+    assert sorted(row["status"] for row in end["rows"]) == ["completed", "completed", "completed", "crashed"], end
+    assert end["states"] == {"COMPLETED": 3, "CRASHED": 1}
+    assert [driver.times(f"ran-{number}") for number in range(4)] == [1] * 4
+
+
+def test_a_head_that_dies(cluster: Cluster) -> None:
+    """The last test of the module: all open runs are crashed, here and in the API, and the flow comes to its end."""
+    driver = hosts.Driver(cluster.laptop, "holding", cluster.spec, cluster.api)
+    driver.until_there("ran-0")
+    cluster.head.link("down")
+    cluster.process.kill()
+    end = driver.end()
+    assert [row["status"] for row in end["rows"]] == ["crashed"] * 4, end
+    for row in end["rows"]:
+        assert f"the connection to the Ray cluster at {cluster.spec} was lost" in row["text"]
+    assert end["states"] == {"CRASHED": 4}

@@ -1,0 +1,49 @@
+"""A worker that must not run a flow run says so: what runs there is real, and the flow claims another version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from prefect import flow
+
+from prefect_anyrunner import RunnerSpec, Status, VersionSkew, settle
+from prefect_anyrunner._versions import running
+from prefect_anyrunner.conformance import tasks
+
+
+def claimed(*engine: str) -> Mapping[str, str]:
+    return {**running(*engine), "prefect": "3.0.0"}
+
+
+@pytest.mark.parametrize("engine", ["process", "ray"])
+def test_a_worker_refuses_a_context_of_another_version(
+    request: pytest.FixtureRequest, engine: str, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine == "ray":
+        request.getfixturevalue("ray_head")
+    monkeypatch.setattr("prefect_anyrunner._worker.running", claimed)  # of this process: workers have their own
+
+    @flow(task_runner=RunnerSpec.parse({"process": "process://?max_workers=1", "ray": "ray"}[engine]).runner())
+    def two() -> Any:
+        return settle(tasks.double.map([1, 2]))
+
+    report: Any = two()
+    for outcome in report:
+        assert outcome.status is Status.CRASHED
+        assert outcome.error is not None and isinstance(outcome.error.__cause__, VersionSkew)
+        assert f"has prefect {running()['prefect']}, this flow runs prefect 3.0.0" in str(outcome.error)
+
+
+@pytest.mark.dask
+def test_dask_is_asked_when_the_run_connects(dask_cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect_anyrunner.backends.dask.running", claimed)
+
+    @flow(task_runner=RunnerSpec.parse(f"dask://{dask_cluster.removeprefix('tcp://')}").runner())
+    def one() -> Any:
+        return tasks.double.submit(1)
+
+    says = rf"^The Dask scheduler at {dask_cluster} has prefect .*, this flow runs prefect 3\.0\.0"
+    with pytest.raises(VersionSkew, match=says):
+        one()

@@ -1,0 +1,30 @@
+"""The example of a CI test, run as a user runs it: by pytest, in a folder of its own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(folder: Path, runners: str) -> str:
+    for name in ("test_weather.py", "partial_results.py"):
+        shutil.copy(EXAMPLES / name, folder)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--anyrunner={runners}"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=220)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_on_thread_and_process(prefect_server: str, tmp_path: Path) -> None:
+    assert "4 passed" in run(tmp_path, "thread,process")
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_on_an_engine(engine: str, prefect_server: str, tmp_path: Path) -> None:
+    assert "2 passed" in run(tmp_path, engine)
