@@ -20,6 +20,9 @@ from prefect_anyrunner.conformance import Case
 from prefect_anyrunner.conformance._bench import Bench
 
 START_WITHIN = 120.0
+# Each client of such a server gets a process there, which may die at birth without the first (ray-project/ray#63202),
+# and has half a minute to start without the second: too little on a busy machine.
+RAY_CLIENT_SERVER = {"GRPC_ENABLE_FORK_SUPPORT": "false", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180"}
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +52,8 @@ def ray_client(ray_head: str, root: ModuleType, tmp_path_factory: pytest.TempPat
     """A Ray Client server beside the Ray of the other tests; gives its spec."""
     port, log = root.free_port(), tmp_path_factory.mktemp("ray-client") / "server.log"
     command = ["-m", "ray.util.client.server", "--address", ray_head, "--host", "127.0.0.1", "--port", str(port)]
-    with root.guarded([sys.executable, *command, "--mode", "proxy"], log):
+    variables = [f"{name}={value}" for name, value in RAY_CLIENT_SERVER.items()]
+    with root.guarded(["env", *variables, sys.executable, *command, "--mode", "proxy"], log):
         until_open(port, log)
         yield f"ray://127.0.0.1:{port}"
 

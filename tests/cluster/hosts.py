@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,6 +52,13 @@ class Host:
     def link(self, way: str) -> None:
         """Pull the plug (`"down"`) or put it back in (`"up"`), at the switch: the host itself notices nothing."""
         _ip("-n", self.network.switch, "link", "set", f"to-{self.name}", way)
+
+    def off(self) -> None:
+        """Kill all that runs here, as a power cut does."""
+        found = subprocess.run(["ip", "netns", "pids", self.space], check=True, capture_output=True, text=True)
+        for pid in map(int, found.stdout.split()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def command(self, *words: str, **environment: str) -> list[str]:
         """Return the command that runs `words` on this host, without the modules that tests find by path."""
@@ -110,6 +117,7 @@ class Network:
         self._hosts += 1
         host = Host(self, name, f"10.77.0.{self._hosts}")
         self._space(host.space)
+        self._stack.callback(host.off)  # also what has left the group of the command that started it
         port = f"to-{name}"
         _ip("-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host.space)
         _ip("-n", self.switch, "link", "set", port, "master", "bridge", "up")

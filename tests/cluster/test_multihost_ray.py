@@ -17,23 +17,23 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(400, func_only=True)]
 # A process that is started in the background of a shell ignores SIGINT, by which Ray cancels what runs.
 LAUNCH = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 RAY = [sys.executable, "-c", LAUNCH, str(Path(sys.executable).with_name("ray")), "start", "--block"]
+# As in this folder's conftest, where it says why.
+CLIENT_SERVER = {"GRPC_ENABLE_FORK_SUPPORT": "false", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180"}
 SMALL = ["--num-cpus", "1", "--object-store-memory", "100000000"]
 
 
 class Cluster(NamedTuple):
     laptop: hosts.Host
     head: hosts.Host
-    process: hosts.Process
     spec: str
     api: str
 
-    def node(self, name: str) -> hosts.Process:
+    def node(self, name: str) -> hosts.Host:
         """Start a node with one CPU on a host of its own; it has joined when this returns."""
         host = self.head.network.host(name)
         words = ["--address", f"{self.head.address}:6379", "--node-ip-address", host.address, *SMALL]
-        process = host.start(name, *RAY, *words, RAY_raylet_start_wait_time_s="120")
-        process.until("Ray runtime started")
-        return process
+        host.start(name, *RAY, *words, RAY_raylet_start_wait_time_s="120").until("Ray runtime started")
+        return host
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,8 @@ def cluster(laptop: tuple[hosts.Host, str]) -> Iterator[Cluster]:
     folder = tempfile.mkdtemp(prefix="r")  # Ray puts sockets there, whose paths must be short
     words = ["--head", "--node-ip-address", head.address, "--port", "6379", "--ray-client-server-port", "10001"]
     words += ["--include-dashboard", "false", "--temp-dir", folder, *SMALL]
-    process = head.start("head", *RAY, *words, RAY_raylet_start_wait_time_s="120")
-    process.until("Ray runtime started")
-    yield Cluster(host, head, process, f"ray://{head.address}:10001", api)
+    head.start("head", *RAY, *words, RAY_raylet_start_wait_time_s="120", **CLIENT_SERVER).until("Ray runtime started")
+    yield Cluster(host, head, f"ray://{head.address}:10001", api)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -98,7 +97,7 @@ def test_nodes_that_join_late_and_die(cluster: Cluster) -> None:
     driver.until_there("ran-0")
     node = cluster.node("late")
     driver.until_there("ran-1")
-    node.kill()
+    node.off()
     driver.path("go").touch()
     end = driver.end()
     assert sorted(row["status"] for row in end["rows"]) == ["completed", "completed", "completed", "crashed"], end
@@ -110,8 +109,7 @@ def test_a_head_that_dies(cluster: Cluster) -> None:
     """The last test of the module: all open runs are crashed, here and in the API, and the flow comes to its end."""
     driver = hosts.Driver(cluster.laptop, "holding", cluster.spec, cluster.api)
     driver.until_there("ran-0")
-    cluster.head.link("down")
-    cluster.process.kill()
+    cluster.head.off()
     end = driver.end()
     assert [row["status"] for row in end["rows"]] == ["crashed"] * 4, end
     for row in end["rows"]:

@@ -115,7 +115,8 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             self._started = False
             if (skew := _skew(f"The Ray cluster at {self.address}", str(exc))) is not None:
                 raise skew from exc
-            why = str(exc).strip().partition("\n")[0] or type(exc).__name__
+            lines = str(exc).strip().splitlines() or [type(exc).__name__]
+            why = " ".join(dict.fromkeys([lines[0], lines[-1]]))  # the end of a traceback from there
             raise EngineUnreachable(
                 f"No Ray cluster answered at {self.address} within {self.connect_timeout:g} seconds: {why}",
                 address=self.address,
