@@ -47,3 +47,19 @@ def test_dask_is_asked_when_the_run_connects(dask_cluster: str, monkeypatch: pyt
     says = rf"^The Dask scheduler at {dask_cluster} has prefect .*, this flow runs prefect 3\.0\.0"
     with pytest.raises(VersionSkew, match=says):
         one()
+
+
+@pytest.mark.ray
+def test_what_ray_says_in_six_lines_is_one_sentence() -> None:
+    ray_utils = pytest.importorskip("ray._private.utils")
+    import ray
+
+    from prefect_anyrunner.backends.ray import _skew
+
+    with pytest.raises(RuntimeError) as raised:
+        ray_utils.check_version_info({"ray_version": "2.1.0", "python_version": "3.9.1"}, "Ray Client")
+    skew = _skew("The Ray cluster at ray://head:10001", str(raised.value))
+    assert str(skew) == (
+        "The Ray cluster at ray://head:10001 has ray 2.1.0 and python 3.9.1, this flow runs "
+        f"ray {ray.__version__} and python {running()['python']}: install the same on both."
+    )

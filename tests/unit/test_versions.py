@@ -96,19 +96,3 @@ def test_a_module_that_is_nowhere_gets_no_note() -> None:
     say_how(nowhere)
     assert len(here.__notes__) == 1 and "Module 'json' is where the flow runs" in here.__notes__[0]
     assert not hasattr(nowhere, "__notes__")
-
-
-@pytest.mark.ray
-def test_what_ray_says_in_six_lines_is_one_sentence() -> None:
-    ray_utils = pytest.importorskip("ray._private.utils")
-    import ray
-
-    from prefect_anyrunner.backends.ray import _skew
-
-    with pytest.raises(RuntimeError) as raised:
-        ray_utils.check_version_info({"ray_version": "2.1.0", "python_version": "3.9.1"}, "Ray Client")
-    skew = _skew("The Ray cluster at ray://head:10001", str(raised.value))
-    assert str(skew) == (
-        "The Ray cluster at ray://head:10001 has ray 2.1.0 and python 3.9.1, this flow runs "
-        f"ray {ray.__version__} and python {running()['python']}: install the same on both."
-    )
