@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--megabytes", type=int, default=100, help="size of the shared argument")
     parser.add_argument("--shared-tasks", type=int, default=100)
+    parser.add_argument("--shared-repeats", type=int, default=1)
     parser.add_argument("--stock-shared-tasks", type=int, default=10, help="stock ships it that often, so fewer")
     parser.add_argument("--settle-tasks", type=int, default=10000, help="finished futures to settle")
     parser.add_argument("--stock-settle-tasks", type=int, default=200, help="the same of the stock runners")

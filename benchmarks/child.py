@@ -102,8 +102,6 @@ def overhead(order: dict[str, Any], address: str | None) -> Iterator[Row]:
     for size in order["sizes"]:
         for repeat in range(order["repeats"] if size < LARGE else 1):
             for variant in _in_turn(order["variants"], repeat):
-                if variant == "stock" and size >= LARGE:
-                    continue
                 if variant == "bare":
                     with bare(order["runner"], workers, address) as submit:
                         submit(4 * workers)[0]()
@@ -112,34 +110,43 @@ def overhead(order: dict[str, Any], address: str | None) -> Iterator[Row]:
                         submitted = time.perf_counter() - began
                         wait()
                         row: Row = {"submit_s": submitted, "total_s": time.perf_counter() - began}
-                else:
+                elif variant == "ours" or size < LARGE:
                     runner = make(order["runner"], variant, workers, address)
                     row = in_flow(runner, lambda size=size: timed(size))  # type: ignore[misc]
+                else:
+                    continue
                 yield {"variant": variant, "size": size, "repeat": repeat, **row}
 
 
 def settling(order: dict[str, Any], address: str | None) -> Iterator[Row]:
-    """Futures that have all ended: seconds of `settle`, and of `[future.result() for future in futures]`."""
+    """Futures that have all ended: seconds of `settle`, and of the loop `[f.result() for f in futures]`.
+
+    The stock futures keep what they fetched, so each way gets futures of its own there.
+    """
     from prefect_anyrunner import settle
 
-    def timed(n: int, how: str) -> Row:
+    def timed(n: int, first: int, apart: bool) -> Row:
         before = warm(order["workers"])
-        futures = noop.map(range(n))
+        futures = list(noop.map(range(2 * n if apart else n)))
         _until_ended(order["runner"], futures)
-        began = time.perf_counter()
-        if how == "settle":
-            settle(futures)
-        else:
-            _ = [future.result() for future in futures]
-        return {"seconds": time.perf_counter() - began, "runs": before + n}
+        row: Row = {"runs": before + len(futures)}
+        ways = (("loop", lambda some: [each.result() for each in some]), ("settle", settle))
+        for turn in range(2):
+            how, do = ways[(first + turn) % 2]
+            began = time.perf_counter()
+            do(futures[-n:] if turn else futures[:n])
+            row[how] = time.perf_counter() - began
+        return row
 
     for repeat in range(order["repeats"]):
         for variant in _in_turn([each for each in order["variants"] if each != "bare"], repeat):
             size = order["settle_tasks"] if variant == "ours" else order["stock_settle_tasks"]
+            if size >= LARGE and repeat:
+                continue
+            runner = make(order["runner"], variant, order["workers"], address)
+            row = in_flow(runner, lambda size=size, turn=repeat, apart=variant == "stock": timed(size, turn, apart))  # type: ignore[misc]
             for how in ("loop", "settle"):
-                runner = make(order["runner"], variant, order["workers"], address)
-                row = in_flow(runner, lambda size=size, how=how: timed(size, how))  # type: ignore[misc]
-                yield {"variant": variant, "how": how, "size": size, "repeat": repeat, **row}
+                yield {"variant": variant, "how": how, "size": size, "repeat": repeat, "seconds": row[how]}
 
 
 def _until_ended(runner: str, futures: Any) -> None:
@@ -175,7 +182,7 @@ def shared(order: dict[str, Any], address: str | None) -> Iterator[Row]:
             future.result()
         return {"total_s": time.perf_counter() - began, "runs": before + n}
 
-    for repeat in range(order["repeats"]):
+    for repeat in range(order["shared_repeats"]):
         for variant in _in_turn([each for each in order["variants"] if each != "bare"], repeat):
             size = order["shared_tasks"] if variant == "ours" else order["stock_shared_tasks"]
             runner = make(order["runner"], variant, order["workers"], address)
