@@ -65,8 +65,14 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         self._fill = threading.Lock()
 
     def outcome(self) -> Outcome | None:
-        """Return the outcome, or None while the run has not ended. Never blocks, never raises."""
-        return self._done.result() if self._done.done() else None
+        """Return the outcome, or None while the run has not ended. Never blocks, never raises.
+
+        A run that completed counts as crashed once it is known that its result was lost with the worker that kept it.
+        """
+        if not self._done.done():
+            return None
+        outcome = self._done.result()
+        return outcome.brought() if outcome.is_lost else outcome
 
     @property
     def wrapped_future(self) -> concurrent.futures.Future[Outcome]:
@@ -93,6 +99,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         outcome = self.outcome()
         if outcome is None:
             return super().state
+        outcome = outcome.brought()
         state = outcome.state
         assert state is not None
         if isinstance(outcome._value, LazyValue) and state.data is None:
@@ -118,6 +125,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         outcome = self.outcome()
         if outcome is None:
             raise TimeoutError(f"Task run {self.task_run_id} did not complete within {timeout} seconds")
+        outcome = outcome.brought()
         if outcome.status is Status.COMPLETED:
             value: R = outcome.value
             return value

@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from prefect.client.schemas.objects import State
+from prefect.exceptions import CrashedRun, MissingResult
+from prefect.states import Crashed, Failed
+
+from prefect_anyrunner._errors import CannotTravel
 
 
 class Status(StrEnum):
@@ -35,23 +39,30 @@ class LazyValue:
     """A value that is made when somebody asks for it, once.
 
     `make` is called without arguments by the first `get()`; its result is kept and `make` is dropped. If `make` raises,
-    the error goes to whoever asked, and the next `get()` tries again.
+    the error goes to whoever asked, and the next `get()` tries again; but a `MissingResult` is `lost` for good.
     """
 
-    __slots__ = ("__weakref__", "_lock", "_make", "_value")
+    __slots__ = ("__weakref__", "_lock", "_make", "_value", "lost")
 
     def __init__(self, make: Callable[[], Any]) -> None:
         """Keep `make` for the first `get()`."""
         self._make: Callable[[], Any] | None = make
         self._lock = threading.Lock()
         self._value: Any = None
+        self.lost: MissingResult | None = None
 
     def get(self) -> Any:
         """Return the value, making it on the first call."""
         if self._make is not None:
             with self._lock:
+                if self.lost is not None:
+                    raise self.lost
                 if self._make is not None:
-                    self._value = self._make()
+                    try:
+                        self._value = self._make()
+                    except MissingResult as exc:
+                        self.lost = exc
+                        raise
                     self._make = None
         return self._value
 
@@ -88,9 +99,38 @@ class Outcome:
 
     @property
     def value(self) -> Any:
-        """What the body returned; None unless COMPLETED. Raises `CannotTravel` if the value cannot be rebuilt here."""
+        """What the body returned; None unless COMPLETED.
+
+        Raises `CannotTravel` if the value cannot be rebuilt here, `MissingResult` if it was lost with its worker.
+        """
         held = self._value
         return held.get() if isinstance(held, LazyValue) else held
+
+    def brought(self) -> Outcome:
+        """Return this outcome with its value brought here; one that is not COMPLETED if that cannot be had any more."""
+        if not isinstance(self._value, LazyValue):
+            return self
+        error: Exception
+        state: State[Any]
+        try:
+            self._value.get()
+        except CannotTravel as exc:
+            status, error, state = Status.FAILED, exc, Failed(message=str(exc), data=exc)
+        except Exception as exc:
+            state = lost_state(self.task_run_name, exc)
+            status, error = Status.CRASHED, CrashedRun(state.message)
+            error.__cause__ = exc
+            state.data = error
+        else:
+            return self
+        if self.state is not None:
+            state.state_details = self.state.state_details
+        return replace(self, status=status, error=error, state=state, _value=None)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is known that the value was lost with the worker that kept it."""
+        return isinstance(self._value, LazyValue) and self._value.lost is not None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Outcome):
@@ -117,14 +157,15 @@ class Outcome:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = dict(self.__dict__, _value=self.value)
-        if self.state is not None:
-            kept["state"] = copy.copy(self.state)  # Prefect's model_copy would drop the timestamp
+        told = self.brought()
+        kept = dict(told.__dict__, _value=told.value)
+        if told.state is not None:
+            kept["state"] = copy.copy(told.state)  # Prefect's model_copy would drop the timestamp
             kept["state"].data = None
-        if self.error is not None:
+        if told.error is not None:
             from prefect_anyrunner._transport import pack_error  # here: an outcome is made far more often than pickled
 
-            kept["error"] = _Packed(pack_error(self.error))
+            kept["error"] = _Packed(pack_error(told.error))
         return kept
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
@@ -134,6 +175,11 @@ class Outcome:
 
             kept["error"] = unpack_error(error.data)
         self.__dict__.update(kept)
+
+
+def lost_state(name: str | None, why: Exception) -> State[Any]:
+    """Return the Crashed state of a run that completed, but whose result nobody can have because of `why`."""
+    return Crashed(message=f"Task run {name!r} crashed: {why}")
 
 
 class _Packed(NamedTuple):

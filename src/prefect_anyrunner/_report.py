@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -85,11 +86,25 @@ class Report(Sequence[Outcome]):
         """Return the values in order, with `default` for what did not complete.
 
         Raises `TaskRunsFailed` for failures when no `default` is given; those that the policy tolerates are None then.
+        A result that was lost with the worker that kept it is a failure (CRASHED).
         """
+        told = self.brought()
         if default is _RAISE:
-            self.raise_for_failures()
+            told.raise_for_failures()
             default = None
-        return [outcome.value if outcome.status is Status.COMPLETED else default for outcome in self.outcomes]
+        return [outcome.value if outcome.status is Status.COMPLETED else default for outcome in told.outcomes]
+
+    def brought(self) -> Report:
+        """Return this report with all values brought here: a run whose value was lost on its worker has crashed in it.
+
+        What a run returned may stay on its worker until somebody asks for it.
+        """
+        if isinstance(self.outcomes, Rows):  # it keeps no values but those that it has
+            return self
+        outcomes = [outcome.brought() for outcome in self.outcomes]
+        if all(map(operator.is_, outcomes, self.outcomes)):
+            return self
+        return Report(outcomes, tolerated=self.tolerated, withdrawn=self.withdrawn)
 
     def raise_for_failures(self) -> None:
         """Raise `TaskRunsFailed` if more runs did not complete than the policy tolerates; else do nothing."""

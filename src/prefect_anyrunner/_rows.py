@@ -44,6 +44,8 @@ class Rows(Sequence[Outcome]):
 
     def put(self, outcome: Outcome) -> None:
         """Take in an outcome at its index."""
+        if self._values is not None:
+            outcome = outcome.brought()
         index = outcome.index
         self._count += 1
         if outcome.status is not Status.COMPLETED or outcome.task_run_id is None:

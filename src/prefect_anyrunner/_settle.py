@@ -198,6 +198,7 @@ class _Settling:
 
     def results(self, report: Report, default: Any) -> Any:
         """Return the results in the shape of the argument, or raise for the failures."""
+        report = report.brought()
         report.raise_for_failures()
         return self._rebuild(report.results(default=default))
 

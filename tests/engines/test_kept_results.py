@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from prefect import flow, task
-from prefect.exceptions import MissingResult
+from prefect.exceptions import CrashedRun, MissingResult
 
-from prefect_anyrunner import Outcome, Report, settle
+from prefect_anyrunner import Outcome, Report, Status, TaskRunsFailed, gather, settle
 from prefect_anyrunner._outcome import LazyValue
+from prefect_anyrunner.conformance._subject import shown
 
 pytestmark = pytest.mark.dask
 SIZE = 2**20
@@ -23,6 +24,11 @@ def large(folder: str) -> bytes:
     with (Path(folder) / "pids").open("a") as file:
         file.write(f"{os.getpid()}\n")
     return bytes(SIZE)
+
+
+@task
+def use(value: Any) -> int:
+    return len(value)
 
 
 def is_kept(outcome: Outcome) -> bool:
@@ -53,12 +59,47 @@ def test_it_comes_when_asked_for_or_when_the_flow_ends(dask_cluster: str, tmp_pa
 
 def test_lost_with_its_worker_it_is_missing_and_not_made_again(dask_cluster: str, tmp_path: Path) -> None:
     @flow(task_runner=runner(dask_cluster))
-    def losing() -> None:
-        (outcome,) = settle(large.submit(str(tmp_path)))
+    def losing() -> Report:
+        future: Any = large.submit(str(tmp_path))
+        (outcome,) = report = settle(future)
         assert is_kept(outcome)
+        assert report.ok
         os.kill(int((tmp_path / "pids").read_text()), signal.SIGKILL)
         with pytest.raises(MissingResult, match="lost with the Dask worker"):
             _ = outcome.value
+        for asking in (report.results, lambda: gather(future)):
+            with pytest.raises(TaskRunsFailed) as failed:
+                asking()
+            (error,) = failed.value.exceptions
+            assert isinstance(error, CrashedRun)
+            assert isinstance(error.__cause__, MissingResult)
+            assert [each.status for each in failed.value.outcomes] == [Status.CRASHED]
+        assert report.results(default="none") == ["none"]
+        with pytest.raises(CrashedRun, match="lost with the Dask worker"):
+            future.result()
+        assert future.state.is_crashed()
+        blocked = settle([use.submit(future), use.submit("", wait_for=[future])])  # type: ignore[call-overload]
+        assert [each.status for each in blocked] == [Status.BLOCKED] * 2
+        assert [each.upstream for each in blocked] == [(future.task_run_id,)] * 2
+        again = settle(future)
+        assert again == settle(future)
+        assert not again.ok
+        return again
 
-    losing()
+    (outcome,) = losing()
+    assert (state := shown(outcome)) is not None
+    assert state.is_crashed(), state
     assert len((tmp_path / "pids").read_text().split()) == 1
+
+
+def test_lost_before_anything_was_asked_of_it_a_downstream_run_is_blocked(dask_cluster: str, tmp_path: Path) -> None:
+    @flow(task_runner=runner(dask_cluster))
+    def losing() -> Report:
+        future: Any = large.submit(str(tmp_path))
+        assert settle(future).ok
+        os.kill(int((tmp_path / "pids").read_text()), signal.SIGKILL)
+        return settle(use.submit(future))
+
+    (outcome,) = losing()
+    assert outcome.status is Status.BLOCKED
+    assert "lost with the Dask worker" in str(outcome.error)

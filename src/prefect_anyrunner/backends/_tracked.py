@@ -14,7 +14,7 @@ import queue
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from enum import Enum
@@ -23,14 +23,14 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import RunInput, State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.exceptions import CancelledRun, CrashedRun
+from prefect.exceptions import CancelledRun, CrashedRun, MissingResult
 from prefect.futures import PrefectFuture, PrefectFutureList
 from prefect.states import Cancelled, Crashed, Failed
 from prefect.tasks import Task
 from prefect.utilities.engine import emit_task_run_state_change_event
 
 from .._future import AnyFuture, Look
-from .._outcome import LazyValue, Outcome, Status
+from .._outcome import LazyValue, Outcome, Status, lost_state
 from .._prefect import ResultRecord, ResultRecordMetadata, create_task_run
 from .._preflight import say_how
 from .._transport import loads, unpack_error
@@ -352,7 +352,7 @@ class TrackedRunner:
                 except Exception as exc:
                     error, state = exc, Failed(message=str(exc))
             else:
-                value = LazyValue(lambda: loads(fetch(), what=what))
+                value = LazyValue(_bring(run, fetch, what))
         elif packed.error is not None:
             error = unpack_error(packed.error)
             if isinstance(error, ModuleNotFoundError):
@@ -626,6 +626,24 @@ def _persisting(run: Run, metadata: ResultRecordMetadata | None) -> Iterator[Non
         persist_result=True,
     ):
         yield
+
+
+def _bring(run: Run, fetch: Callable[[], bytes], what: str) -> Callable[[], Any]:
+    """Return what brings a value that its worker kept; lost, it ends the run anew in the API: as crashed (rule S1)."""
+    task_run, context = run.task_run, run.context  # not the run, which holds the future that will hold this
+
+    def bring() -> Any:
+        try:
+            return loads(fetch(), what=what)
+        except MissingResult as exc:
+            before, state = task_run.state, lost_state(task_run.name, exc)
+            place(task_run, state)
+            context.copy().run(
+                emit_task_run_state_change_event, task_run=task_run, initial_state=before, validated_state=state
+            )
+            raise
+
+    return bring
 
 
 def _moment(value: Any) -> datetime | None:

@@ -66,7 +66,7 @@ def blame(blocking: list[Any]) -> tuple[tuple[UUID, ...], UpstreamTaskError]:
             text = str(outcome.error)
             for root in outcome.upstream:
                 roots.setdefault(root, (text, outcome.error.__cause__))
-        elif outcome is not None and outcome.task_run_id is not None:
+        elif outcome is not None and outcome.task_run_id is not None and outcome.status is not Status.COMPLETED:
             roots.setdefault(
                 outcome.task_run_id,
                 (
