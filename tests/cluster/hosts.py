@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 LAPTOP = Path(__file__).parent / "laptop"
 API_PORT = 4200
+PREFIX = "anyrunner-test-"
 ASK = """
 import sys, time, urllib.request
 for _ in range(600):
@@ -32,7 +34,7 @@ def unavailable() -> str | None:
     """Return why there can be no hosts here, or None."""
     if sys.platform != "linux" or shutil.which("ip") is None:
         return "network namespaces need Linux and iproute2 (apt-get install iproute2)"
-    name = f"ar{os.getpid()}probe"
+    name = f"{PREFIX}{os.getpid()}-probe"
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
     if made.returncode:
         return f"network namespaces need root: {made.stderr.strip()}"
@@ -55,10 +57,7 @@ class Host:
 
     def off(self) -> None:
         """Kill all that runs here, as a power cut does."""
-        found = subprocess.run(["ip", "netns", "pids", self.space], check=True, capture_output=True, text=True)
-        for pid in map(int, found.stdout.split()):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _empty(self.space)
 
     def command(self, *words: str, **environment: str) -> list[str]:
         """Return the command that runs `words` on this host, without the modules that tests find by path."""
@@ -96,7 +95,8 @@ class Network:
     """Some hosts and what runs on them, all of it gone when the block ends."""
 
     def __init__(self, root: ModuleType, folder: Path, stack: ExitStack) -> None:
-        self.prefix = f"ar{os.getpid()}"
+        _sweep()
+        self.prefix = f"{PREFIX}{os.getpid()}-"
         self.switch = f"{self.prefix}switch"
         self.folder = folder
         self._root = root
@@ -206,6 +206,22 @@ class Driver:
         line = next(line for line in self.process.text.splitlines() if line.startswith('{"end": '))
         end: dict[str, Any] = json.loads(line)["end"]
         return end
+
+
+def _sweep() -> None:
+    """Remove the hosts of test runs that were killed before they could."""
+    listed = subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True).stdout
+    for space, pid in re.findall(rf"^({PREFIX}(\d+)-\S+)", listed, re.MULTILINE):
+        if not Path("/proc", pid).exists():
+            _empty(space)
+            _ip("netns", "delete", space)
+
+
+def _empty(space: str) -> None:
+    found = subprocess.run(["ip", "netns", "pids", space], check=True, capture_output=True, text=True)
+    for pid in map(int, found.stdout.split()):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _ip(*words: str) -> None:
