@@ -4,6 +4,8 @@
 # make stock-tests    the tests that prefect-dask and prefect-ray ship for their own runners, with ours in their place
 #                     (STOCK='--prefect CHECKOUT' adds Prefect's own); in an environment of its own, .venv-stock
 # make bench  environment, then what a task costs: stock, ours, bare engines (BENCH='--quick' for a look)
+# make matrix  environment, then the table of rules on ours and on the stock runners, for tests/conformance/reports.json and
+#              the README (RULES='--rule C2 --rule W1' for a part: results of other cases stay); stock ones take minutes
 # make docker-check  docker/ for real: image, clusters, census and table of rules on each (starts an engine if none runs)
 # make check   ruff and mypy --strict
 # make clean   remove the environment and all caches
@@ -12,7 +14,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all stock-tests bench docker-check check clean
+.PHONY: demo test test-all stock-tests bench matrix docker-check check clean
 
 demo: $(STAMP)
 	RAY_USAGE_STATS_ENABLED=0 DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
@@ -29,6 +31,11 @@ stock-tests: .venv-stock/.installed
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+MATRIX := stock+thread thread stock+process process stock+dask dask stock+ray ray
+
+matrix: $(STAMP)  # exit code 1 says that a runner breaks a rule: stock ones do, and the tests look after ours
+	$(BIN)/anyrunner conform $(MATRIX) $(RULES) --json tests/conformance/reports.json --markdown README.md || test $$? = 1
 
 docker-check:
 	docker/check

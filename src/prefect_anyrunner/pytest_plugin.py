@@ -101,11 +101,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes `any_runner` once per runner."""
     if "any_runner" not in metafunc.fixturenames:
         return
-    specs = _specs(metafunc.config)
-    marker = metafunc.definition.get_closest_marker("anyrunner")
-    if marker is not None and marker.args:
-        specs = [spec for spec in specs if spec in marker.args or _backend_of(spec) in marker.args]
+    specs = _chosen(metafunc.config, metafunc.definition)
     metafunc.parametrize("any_runner", specs, indirect=True, ids=_ids(specs))
+
+
+def _chosen(config: pytest.Config, test: pytest.Item) -> list[str]:
+    """Return the specs that a test runs on: all, or those that its marker picks."""
+    specs = _specs(config)
+    marker = test.get_closest_marker("anyrunner")
+    if marker is None or not marker.args:
+        return specs
+    return [spec for spec in specs if not {spec, _backend_of(spec), _named(spec)}.isdisjoint(marker.args)]
 
 
 def _ids(specs: list[str]) -> list[str]:
@@ -137,14 +143,16 @@ def any_runner(request: pytest.FixtureRequest, _anyrunner_engines: Runners) -> I
     with _anyrunner_engines.ready(request.param, [needs] if isinstance(needs, str) else needs, strict) as runner:
         yield runner
     for name, text in runner.recorded.items():
-        request.node.user_properties.append(("anyrunner", [*_test_and_runner(request.node), name, text]))
+        request.node.user_properties.append(("anyrunner", [*_test_and_runner(request.node, request.param), name, text]))
 
 
-def _test_and_runner(item: Any) -> list[str]:
-    runner = str(item.callspec._idlist[list(item.callspec.params).index("any_runner")])
-    rest = "-".join(each for each in item.callspec.id.split("-") if each != runner)
-    name = f"{item.nodeid.partition('[')[0]}{f'[{rest}]' if rest else ''}"
-    return [name, runner]
+def _test_and_runner(item: Any, spec: str) -> list[str]:
+    specs = _chosen(item.config, item)
+    runner = dict(zip(specs, _ids(specs), strict=True))[spec]
+    others = list(item.callspec._idlist)  # the parts of the test's id, whose text may hold "-" itself
+    others.remove(runner)
+    rest = f"[{'-'.join(others)}]" if others else ""
+    return [item.nodeid.partition("[")[0] + rest, runner]
 
 
 @pytest.hookimpl(hookwrapper=True)

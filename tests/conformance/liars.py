@@ -302,7 +302,7 @@ class _OtherTask(Threads):
         return super().send(task.with_options(**self.options), *rest)
 
 
-@lie("F6-retries", "F6-retry-condition")
+@lie("F6-retries", "F6-attempts", "F6-retry-condition")
 class NeverRetries(_OtherTask):
     options: ClassVar[dict[str, Any]] = {"retries": 0}
 

@@ -10,6 +10,39 @@ from pathlib import Path
 import pytest
 from tests.plugin.watching import Watched
 
+FLOWS = """
+import os
+import pytest
+from prefect import flow, task
+from prefect.context import FlowRunContext
+from prefect_anyrunner import AnyTaskRunner, gather
+
+@task
+def double(number):
+    if number < 0:
+        raise ValueError(f"{number} is negative")
+    return number * 2
+
+@flow(task_runner=AnyTaskRunner())
+def doubles(numbers):
+    return gather(double.map(numbers))
+
+@flow(task_runner=AnyTaskRunner())
+def parent(numbers):
+    return doubles(numbers), FlowRunContext.get().task_runner.name
+
+@flow
+def of_its_own():
+    return FlowRunContext.get().task_runner.name
+"""
+
+
+@pytest.fixture
+def flows(pytester: pytest.Pytester, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANYRUNNER", raising=False)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makepyfile(flows=FLOWS)
+
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:

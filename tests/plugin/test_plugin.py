@@ -9,38 +9,7 @@ from tests.plugin.watching import Watched, interrupt
 
 from prefect_anyrunner.conformance import CASES
 
-FLOWS = """
-import os
-import pytest
-from prefect import flow, task
-from prefect.context import FlowRunContext
-from prefect_anyrunner import AnyTaskRunner, gather
-
-@task
-def double(number):
-    if number < 0:
-        raise ValueError(f"{number} is negative")
-    return number * 2
-
-@flow(task_runner=AnyTaskRunner())
-def doubles(numbers):
-    return gather(double.map(numbers))
-
-@flow(task_runner=AnyTaskRunner())
-def parent(numbers):
-    return doubles(numbers), FlowRunContext.get().task_runner.name
-
-@flow
-def of_its_own():
-    return FlowRunContext.get().task_runner.name
-"""
-
-
-@pytest.fixture(autouse=True)
-def flows(pytester: pytest.Pytester, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ANYRUNNER", raising=False)
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    pytester.makepyfile(flows=FLOWS)
+pytestmark = pytest.mark.usefixtures("flows")
 
 
 def test_a_test_runs_once_per_runner(pytester: pytest.Pytester) -> None:
@@ -168,6 +137,24 @@ def test_named_runners_and_the_ini_setting(pytester: pytest.Pytester) -> None:
     )
     result = pytester.runpytest_subprocess("-v")
     result.stdout.fnmatch_lines(["anyrunner: small (thread, prefect *)", "*::test_etl[[]small[]] PASSED*"])
+
+
+def test_parts_of_ids_with_dashes(pytester: pytest.Pytester) -> None:
+    pytester.makefile(".toml", anyrunner="[runners.three-threads]\nbackend = 'thread'\nmax_workers = 3\n")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.anyrunner("thread")
+        @pytest.mark.parametrize("a,b", [(1, 2), (1, "x-y")])
+        def test_etl(any_runner, a, b):
+            return str(any_runner.spec)
+        """
+    )
+    result = pytester.runpytest_subprocess("--anyrunner=thread,three-threads,process")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines_random(["*test_etl[[]1-2[]]: *", "*test_etl[[]1-x-y[]]: *"])
+    result.stdout.fnmatch_lines(["  thread * three-threads*"])
 
 
 def test_misspelt_runner_is_one_sentence(pytester: pytest.Pytester) -> None:
