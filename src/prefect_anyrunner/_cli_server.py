@@ -21,6 +21,17 @@ from ._errors import AnyRunnerError
 STARTUP_SECONDS = 120
 STOP_SECONDS = 15
 
+_GUARD = """
+import os, subprocess, sys, threading
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=lambda: os._exit(server.wait()), daemon=True).start()
+sys.stdin.buffer.read()
+server.terminate()
+threading.Event().wait(10)
+server.kill()
+"""
+"""Runs the server until its standard input is closed, which also happens when whoever started it is killed."""
+
 
 @contextmanager
 def server_environment() -> Iterator[dict[str, str]]:
@@ -44,9 +55,9 @@ def server_environment() -> Iterator[dict[str, str]]:
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         with log.open("wb") as output:
             server = subprocess.Popen(
-                [*command, "--no-ui"],
+                [sys.executable, "-c", _GUARD, *command, "--no-ui"],
                 env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for us: we stop the server when nobody needs it any more
@@ -56,6 +67,10 @@ def server_environment() -> Iterator[dict[str, str]]:
             _wait_until_healthy(server, url, log)
             yield {**environment, "PREFECT_API_URL": url}
         finally:
+            assert server.stdin is not None
+            server.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(STOP_SECONDS)
             stop(server)
 
 

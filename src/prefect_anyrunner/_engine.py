@@ -9,8 +9,9 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ._errors import BackendUnavailable
@@ -71,10 +72,13 @@ def _dask_cluster(spec: RunnerSpec) -> Iterator[Engine]:
     runner: Any = _with(spec, options).runner()  # it knows what its options mean for a cluster
     cluster_class = runner.resolved_cluster_class or runner.cluster_class or distributed.LocalCluster
     arguments = dict(runner.cluster_kwargs)
-    if cluster_class is distributed.LocalCluster:
-        arguments = {"host": "127.0.0.1", "silence_logs": "CRITICAL", **arguments}
-    # No client here: a flow run in this process would take it for its own.
-    with cluster_class(**arguments) as cluster:
+    with ExitStack() as stack:
+        if cluster_class is distributed.LocalCluster:
+            folder = stack.enter_context(TemporaryDirectory(prefix="anyrunner-", ignore_cleanup_errors=True))
+            ours = {"host": "127.0.0.1", "silence_logs": "CRITICAL", "local_directory": folder}
+            arguments = {**ours, **arguments}
+        # No client here: a flow run in this process would take it for its own.
+        cluster = stack.enter_context(cluster_class(**arguments))
         if runner.adapt_kwargs:
             cluster.adapt(**runner.adapt_kwargs)
         kept = {name: value for name, value in spec.options.items() if name in ("client_kwargs", "rerun_lost")}

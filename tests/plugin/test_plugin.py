@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 
 import pytest
 from tests.plugin.watching import Watched, interrupt
@@ -197,6 +198,14 @@ def test_ctrl_c_leaves_nothing_behind(
     monkeypatch.delenv("PREFECT_API_URL")
     interrupt(pytester, "--anyrunner=process")
     watched.nothing_left()
+
+
+def test_server_ends_with_a_run_that_is_killed(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, watched: Watched
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL")
+    interrupt(pytester, "--anyrunner=thread", by=signal.SIGKILL)  # as a test does that runs out of time
+    watched.no_process_left()
 
 
 def test_loading_the_plugin_imports_no_prefect(pytester: pytest.Pytester) -> None:

@@ -34,15 +34,18 @@ class Watched:
 
     def nothing_left(self) -> None:
         """Assert that no process and no folder is left, once what is just ending has ended."""
+        self.no_process_left()
+        assert [path.name for path in self.folder.iterdir()] == []
+
+    def no_process_left(self) -> None:
         end = time.monotonic() + 20
         while (left := self.processes()) and time.monotonic() < end:
             time.sleep(0.1)
         assert [" ".join(each.cmdline()) for each in left] == []
-        assert [path.name for path in self.folder.iterdir()] == []
 
 
-def interrupt(pytester: pytest.Pytester, *words: str) -> None:
-    """Run a test that has used each runner, send SIGINT to pytest alone in the middle of it, and see it end."""
+def interrupt(pytester: pytest.Pytester, *words: str, by: signal.Signals = signal.SIGINT) -> None:
+    """Run a test after one that has used each runner, send a signal to pytest alone in its middle, and see it end."""
     pytester.makepyfile(
         test_waits="""
         import threading
@@ -66,8 +69,9 @@ def interrupt(pytester: pytest.Pytester, *words: str) -> None:
             told = (pytester.path / "output.log").read_text()
             assert running.poll() is None and time.monotonic() < end, told
             time.sleep(0.05)
-        os.kill(running.pid, signal.SIGINT)
-        assert running.wait(WITHIN) == pytest.ExitCode.INTERRUPTED, (pytester.path / "output.log").read_text()
+        os.kill(running.pid, by)
+        expected = pytest.ExitCode.INTERRUPTED if by == signal.SIGINT else -by
+        assert running.wait(WITHIN) == expected, (pytester.path / "output.log").read_text()
     finally:
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
