@@ -55,12 +55,12 @@ def test_changes_tell_what_is_different() -> None:
 def test_markdown_has_a_cell_for_each_rule_and_runner() -> None:
     skipped = result("C2-all-die", "skip", "threads cannot")
     table = markdown(
-        [report("stock+thread", ORDER, result("O1-group", "fail"), skipped), report("thread", ORDER, GROUP, skipped)]
+        [report("stock+thread://", ORDER, result("O1-group", "fail"), skipped), report("thread", ORDER, GROUP, skipped)]
     )
     assert "| rule | | `stock+thread` | `thread` |" in table
     assert f"| O1 | {RULES['O1']} | no (1 of 2) | yes |" in table
     assert f"| C2 | {RULES['C2']} | - | - |" in table
-    assert "- `thread`: threads cannot (C2-all-die)" in table
+    assert "- `stock+thread`, `thread`: threads cannot (C2-all-die)" in table
 
 
 def test_table_goes_between_its_markers() -> None:

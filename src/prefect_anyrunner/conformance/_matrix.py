@@ -33,7 +33,7 @@ def rows(reports: Sequence[ConformanceReport]) -> list[list[str]]:
 
 def markdown(reports: Sequence[ConformanceReport]) -> str:
     """Return the matrix as a markdown table, with a legend and the reasons for what is not tried."""
-    names = [report.spec for report in reports]
+    names = [report.spec.removesuffix("://") for report in reports]
     lines = ["| rule | | " + " | ".join(f"`{name}`" for name in names) + " |", ""]
     lines[1] = "|" + " --- |" * (len(names) + 2)
     lines += ["| " + " | ".join(row) + " |" for row in rows(reports)]
@@ -41,16 +41,18 @@ def markdown(reports: Sequence[ConformanceReport]) -> str:
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
     lines += [
         "",
-        f"`no (2 of 3)`: two of the rule's three cases failed. `-`: not tried, for a reason below. Run on {told}.",
+        "`no (2 of 3)`: two of the rule's three cases failed. `-`: what the runner declares that it cannot do, with the "
+        f"reason below. Run on {told}.",
     ]
-    reasons: dict[str, list[str]] = {}
-    for report in reports:
+    reasons: dict[str, dict[str, list[str]]] = {}  # reason -> runner -> cases
+    for name, report in zip(names, reports, strict=True):
         for result in report.results:
             if result.verdict == "skip":
-                cases = reasons.setdefault(f"`{report.spec}`: {result.detail}", [])
-                cases.append(result.case)
+                reasons.setdefault(result.detail, {}).setdefault(f"`{name}`", []).append(result.case)
     lines += [""] if reasons else []
-    lines += [f"- {reason} ({', '.join(cases)})" for reason, cases in reasons.items()]
+    for reason, runners in reasons.items():
+        cases = dict.fromkeys(case for some in runners.values() for case in some)
+        lines.append(f"- {', '.join(runners)}: {reason} ({', '.join(cases)})")
     return "\n".join(lines)
 
 
