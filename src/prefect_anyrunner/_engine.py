@@ -64,6 +64,7 @@ def _with(spec: RunnerSpec, options: dict[str, Any], address: str | None = None)
 
 @contextmanager
 def _dask_cluster(spec: RunnerSpec) -> Iterator[Engine]:
+    import dask
     import distributed
 
     options = dict(spec.options)
@@ -77,6 +78,7 @@ def _dask_cluster(spec: RunnerSpec) -> Iterator[Engine]:
             folder = stack.enter_context(TemporaryDirectory(prefix="anyrunner-", ignore_cleanup_errors=True))
             ours = {"host": "127.0.0.1", "silence_logs": "CRITICAL", "local_directory": folder}
             arguments = {**ours, **arguments}
+            stack.enter_context(dask.config.set({"temporary-directory": folder}))  # for its scheduler
         # No client here: a flow run in this process would take it for its own.
         cluster = stack.enter_context(cluster_class(**arguments))
         if runner.adapt_kwargs:

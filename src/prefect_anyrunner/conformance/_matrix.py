@@ -41,7 +41,7 @@ def markdown(reports: Sequence[ConformanceReport]) -> str:
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
     lines += [
         "",
-        "`no (2 of 3)`: two of the rule's three cases failed. `-`: what the runner declares that it cannot do, with the "
+        "`no (2 of 3)`: two of the rule's three cases failed. `-`: what the runner declares that it cannot do, for a "
         f"reason below. Run on {told}.",
     ]
     reasons: dict[str, dict[str, list[str]]] = {}  # reason -> runner -> cases
