@@ -13,7 +13,6 @@ import asyncio
 import atexit
 import contextvars
 import copy
-import ctypes
 import os
 import pickle
 import socket
@@ -35,6 +34,7 @@ from prefect.task_engine import run_task_async, run_task_sync
 from prefect.tasks import Task
 
 from ._errors import AnyRunnerError, CannotTravel
+from ._interrupt import leave_body, stoppable
 from ._prefect import ResultRecord, ResultRecordMetadata, error_in, result_in
 from ._preflight import look_for, unreachable
 from ._transport import dumps, loads, pack_error
@@ -94,16 +94,10 @@ class WorkerSide(Protocol):
         ...
 
 
-class Interrupted(BaseException):
-    """Raised in a thread that runs a body, to ask it to stop (rule K1)."""
-
-
 _MAX_CONTEXTS = 4
 _MAX_BYTES_KEPT = 512 * 2**20
 
 _here: contextvars.ContextVar[WorkerSide | None] = contextvars.ContextVar("anyrunner_worker", default=None)
-_threads: dict[str, int] = {}  # claim -> ident of the thread that runs its body
-_threads_lock = threading.Lock()
 
 
 def current_worker() -> WorkerSide | None:
@@ -215,37 +209,6 @@ def _read_context(side: WorkerSide, digest: str) -> dict[str, Any]:
     return context
 
 
-def interrupt(claim: str) -> bool:
-    """Ask the body that runs under `claim` in this process to stop; False if none does.
-
-    The request is seen at the next bytecode: a blocking C call ends first.
-    """
-    with _threads_lock:
-        ident = _threads.get(claim)
-        if ident is None:
-            return False
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Interrupted))
-        return True
-
-
-def enter_body(claim: str) -> None:
-    """From now on `interrupt(claim)` reaches the calling thread."""
-    with _threads_lock:
-        _threads[claim] = threading.get_ident()
-
-
-def leave_body(claim: str) -> None:
-    """Keep the calling thread from being interrupted on account of `claim`, which would hit whatever it runs next."""
-    while True:
-        try:
-            with _threads_lock:
-                if (ident := _threads.pop(claim, None)) is not None:  # asked for, and not yet raised: too late now
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), None)
-            return
-        except Interrupted:
-            continue
-
-
 def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
     """Run one parcel's task here and return what became of it; never raises for what the body does."""
     if (refused := side.claim(parcel.claim)) is not None:
@@ -258,13 +221,11 @@ def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
         return _pack_crash(side, pickle.loads(parcel.task_run), exc)
     task_run: TaskRun = pickle.loads(parcel.task_run)
     try:
-        try:
-            return warm.context.copy().run(_run, warm, side, parcel, task_run)
-        finally:
-            leave_body(parcel.claim)
+        return warm.context.copy().run(_run, warm, side, parcel, task_run)
     except BaseException as exc:
-        leave_body(parcel.claim)  # an interruption may have come before the one above took hold
         return _pack_crash(side, task_run, exc)
+    finally:
+        leave_body(parcel.claim)  # once more: an interruption may have come before the body's own took hold
 
 
 def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Packed:
@@ -278,9 +239,8 @@ def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Pa
         return _pack_failure(side, task_run, exc)
     raised: BaseException | None = None
     with hydrated_context(extras, client=SyncClientContext.get().client) if extras else ExitStack():  # type: ignore[union-attr]
-        enter_body(parcel.claim)
         try:
-            engine = {"task": task, "task_run": task_run, "parameters": arguments}
+            engine = {"task": stoppable(task, parcel.claim), "task_run": task_run, "parameters": arguments}
             if task.isasync:
                 warm.run_async(run_async(**engine))
             else:

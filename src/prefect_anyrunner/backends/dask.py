@@ -22,9 +22,10 @@ from prefect.task_runners import TaskRunner
 
 from .._errors import EngineUnreachable, SpecError, VersionSkew
 from .._future import AnyFuture
+from .._interrupt import interrupt
 from .._preflight import api_of_flow, judge, own_modules, question, shipping
 from .._versions import OURS, running
-from .._worker import Packed, Parcel, current_worker, interrupt, process_name, run_parcel
+from .._worker import Packed, Parcel, current_worker, process_name, run_parcel
 from ._dask_scheduler import KEEPER, Keeper, run_on_worker
 from ._remote import RemoteRunner
 from ._tracked import Phase, Run

@@ -16,8 +16,9 @@ from prefect.task_runners import TaskRunner
 
 from .._errors import CannotTravel
 from .._future import AnyFuture
+from .._interrupt import interrupt, leave_body, stoppable
 from .._transport import pack_error, round_trip, unpack_error
-from .._worker import enter_body, error_of, interrupt, leave_body, process_name, result_of, run_engine
+from .._worker import error_of, process_name, result_of, run_engine
 from ._tracked import Run, TrackedRunner
 
 
@@ -126,19 +127,15 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
         raised: BaseException | None = None
         try:
             parameters = self._travelled(run) if self.portable else run.parameters
-            try:
-                enter_body(run.claim)
-                run.context.run(run_engine, run.task, run.task_run, parameters, wait_for=run.wait_for)
-            finally:
-                leave_body(run.claim)
+            run.context.run(run_engine, stoppable(run.task, run.claim), run.task_run, parameters, wait_for=run.wait_for)
         except CannotTravel as exc:
             self._slot_holders.discard(ident)
             self.end_failed(run, exc)
             self._free_slot()
             return
         except BaseException as exc:
-            leave_body(run.claim)  # an interruption may have come before the one above took hold
             raised = exc
+        leave_body(run.claim)  # once more: an interruption may have come before the body's own took hold
         self._slot_holders.discard(ident)
         try:
             if self.portable:
