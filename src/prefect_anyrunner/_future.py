@@ -11,12 +11,14 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, PrefectTaskRunFuture
+from prefect.logging import get_logger
 
 from ._outcome import LazyValue, Outcome, Status
 from ._prefect import raise_if_suspended
 from ._worker import current_worker
 
 R = TypeVar("R")
+_logger = get_logger("anyrunner")
 
 
 class Tracker(Protocol):
@@ -141,7 +143,14 @@ class AnyFuture(PrefectTaskRunFuture[R]):
 
     def when_done(self, fn: Callable[[PrefectFuture[R]], None]) -> None:
         """Do as `add_done_callback`, but not count as looking at the run: for runs that only depend on it (rule E1)."""
-        self._done.add_done_callback(lambda _: fn(self))
+
+        def call(_: object) -> None:
+            try:
+                fn(self)
+            except BaseException:  # also SystemExit: it would keep the callbacks after this one from being called
+                _logger.exception("What was to be called when task run %s had ended raised.", self.task_run_id)
+
+        self._done.add_done_callback(call)
 
     def cancel(self, *, running: bool = True) -> bool:
         """Cancel the run (rule K1).

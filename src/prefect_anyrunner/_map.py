@@ -273,7 +273,7 @@ class _Chunk:
         outcomes = []
         for run, outcome in waiting.told(ended):
             place = self.first + run.places[0]
-            outcomes.append(replace(outcome, index=place, path=(place,)))
+            outcomes.append(replace(outcome, index=place, path=(place,), map_index=place))
         for run, _ in ended:
             waiting.runs.pop(id(run.future), None)
             waiting.places[run.places[0]] = Place((), None)

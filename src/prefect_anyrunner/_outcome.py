@@ -72,6 +72,7 @@ class Outcome:
     """What became of one task run.
 
     `index` is its place in submission order, `path` its place in a nested argument: `("load", 3)` in `{"load": [...]}`.
+    `map_index` is its place in the `map` that submitted it, None where none did or a stock runner does not tell.
     `error` is what stands in a `TaskRunsFailed`: when FAILED the exception that the body raised, else one of Prefect's
     (`CrashedRun`, `CancelledRun`, `UpstreamTaskError`, `UnfinishedRun`); None when COMPLETED. `upstream` names the runs
     to blame when BLOCKED.
@@ -95,6 +96,7 @@ class Outcome:
     ended: datetime | None = None
     worker: str | None = None
     runner: str | None = None
+    map_index: int | None = None
     _value: Any = field(default=None, repr=False)
 
     @property

@@ -49,8 +49,15 @@ def ranges(numbers: Iterable[int]) -> list[str]:
 
 
 def label(outcome: Outcome) -> str:
-    """Return the short name of one run: its task and its place, `load[3]`."""
-    return f"{outcome.task_name}[{outcome.path[-1]}]" if outcome.path else outcome.task_name
+    """Return the short name of one run: its task and its place in the map, else in the argument, `load[3]`."""
+    place = _place(outcome)
+    return outcome.task_name if place == "" else f"{outcome.task_name}[{place}]"
+
+
+def _place(outcome: Outcome) -> int | str:
+    if outcome.map_index is not None:
+        return outcome.map_index
+    return outcome.path[-1] if outcome.path else ""
 
 
 def labels(outcomes: Sequence[Outcome], *, together: bool = False) -> str:
@@ -77,7 +84,7 @@ def labels(outcomes: Sequence[Outcome], *, together: bool = False) -> str:
 
 def _places(runs: Sequence[Outcome]) -> list[tuple[str, int]]:
     """Return the places of runs of one task, each with the number of runs it stands for."""
-    last = [run.path[-1] if run.path else "" for run in runs]
+    last = [_place(run) for run in runs]
     if len(set(last)) < len(runs):  # {"a": [...], "b": [...]}: only the whole path tells them apart
         return [(".".join(map(str, run.path)), 1) for run in runs]
     numbers = ranges(place for place in last if isinstance(place, int))

@@ -129,6 +129,8 @@ class Waiting:
             outcome = self.runs[key].look() if run.stock is None else _settled.get(run.future)
             if outcome is not None:
                 ended.append(self._close(key, outcome))
+            elif self.deadline.timeout == 0:
+                continue  # who only looks, perhaps time and again, leaves no callback behind
             elif run.stock is None:
                 run.future.add_done_callback(lambda _, key=key: tell(key))
             else:

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Protocol
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import SyncClientContext, hydrated_context
-from prefect.exceptions import CrashedRun
+from prefect.exceptions import CancelledRun, CrashedRun, FailedRun
 from prefect.results import should_persist_result
 from prefect.settings import get_current_settings
 from prefect.states import Crashed, Failed
@@ -372,7 +372,13 @@ def result_of(state: State[Any]) -> Any:
 def error_of(state: State[Any]) -> BaseException:
     """Return the exception that a failed, crashed or cancelled state stands for, also one that a body made itself."""
     held = state.data.result if isinstance(state.data, ResultRecord) else state.data
-    return error_in(without_data(state, held))
+    try:
+        return error_in(without_data(state, held))
+    except Exception as problem:  # a body may put anything into the state that it returns
+        kind = CrashedRun if state.is_crashed() else CancelledRun if state.is_cancelled() else FailedRun
+        error = kind(state.message or f"The task returned the state {state.name}.")
+        error.__cause__ = problem
+        return error
 
 
 def without_data(state: State[Any], data: Any = None) -> State[Any]:

@@ -23,7 +23,7 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import RunInput, State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.exceptions import CancelledRun, CrashedRun, MissingResult
+from prefect.exceptions import CancelledRun, CrashedRun, MissingResult, UpstreamTaskError
 from prefect.futures import PrefectFuture, PrefectFutureList
 from prefect.states import Cancelled, Crashed, Failed
 from prefect.tasks import Task
@@ -71,6 +71,7 @@ class Run:
         "future",
         "parameters",
         "parcel",
+        "parent",
         "pending",
         "phase",
         "reruns",
@@ -100,6 +101,8 @@ class Run:
         self.phase = Phase.WAITING
         self.upstreams: list[Any] = []  # futures and states among the arguments, each a possible blocker
         self.pending = 0  # upstream futures that have not ended
+        parent = TaskRunContext.get()
+        self.parent = parent.task_run.id if parent is not None else None
         self.parcel: Any = None
         self.shared: dict[str, str] = {}
         self.engine: Any = None  # the backend's own handle
@@ -207,13 +210,16 @@ class TrackedRunner:
         wait_for: Iterable[PrefectFuture[Any]] | None = None,
     ) -> PrefectFutureList[AnyFuture[Any]]:
         """Submit one run for each element; those that can start at once go to the engine together."""
+        # Read to their ends now: what an iterator submits, and perhaps waits for, is none of this map's.
+        parameters = {name: list(value) if isinstance(value, Iterator) else value for name, value in parameters.items()}
         bulk = self._bulk
-        outer = getattr(bulk, "runs", None)
+        outer = getattr(bulk, "runs", None), getattr(bulk, "index", 0), getattr(bulk, "kept", {})
         bulk.runs, bulk.index, bulk.kept = [], 0, {}
         try:
             return super().map(task, parameters, wait_for)  # type: ignore[misc,no-any-return]
         finally:
-            runs, bulk.runs, bulk.kept = bulk.runs, outer, {}
+            runs = bulk.runs
+            bulk.runs, bulk.index, bulk.kept = outer
             if runs:
                 self._dispatch(runs)
 
@@ -283,7 +289,7 @@ class TrackedRunner:
                 self._end_crashed(run, f"It could not be prepared: {exc!r}", exc)
 
     def _now_ready(self, run: Run) -> None:
-        if self._closing or run.phase is Phase.ENDED:
+        if run.phase is Phase.ENDED or (self._closing and run.parent not in self._runs):
             self._end_cancelled(run, "The flow run ended before it started.")
             return
         if run.upstreams and blockers(run.parameters, run.wait_for):
@@ -399,13 +405,18 @@ class TrackedRunner:
         """End a run that Prefect's engine ran in this process, by the state it left on the task run."""
         state = run.task_run.state
         assert state is not None
+        if raised is not None and run.cancel_asked:
+            if not state.is_completed():
+                self._end_cancelled(run, "It was cancelled while it ran.", worker=worker)
+                return
+            raised = None  # it came too late
         if raised is not None and not state.is_crashed():
             if (untold := untold_failure(run.task, raised)) is not None:
                 self._end(run, failed_by(untold), error=untold, worker=worker)
                 return
             self._end_crashed(run, f"The task run ended by {type(raised).__name__}: {raised!r}", raised)
             return
-        if run.cancel_asked and not state.is_completed() and (raised is not None or state.is_failed()):
+        if run.cancel_asked and (state.is_failed() or state.is_crashed()):
             self._end_cancelled(run, "It was cancelled while it ran.", worker=worker)
             return
         value: Any = None
@@ -456,11 +467,18 @@ class TrackedRunner:
         elif status is Status.CANCELLED and not isinstance(error, CancelledRun):
             error = CancelledRun(state.message or "The task run was cancelled.")
         elif status is Status.BLOCKED:
-            upstream, error = blame(blockers(run.parameters, run.wait_for))
+            try:
+                upstream, error = blame(blockers(run.parameters, run.wait_for))
+            except Exception as problem:  # a state of somebody else's may not be readable
+                error = UpstreamTaskError(f"An upstream task run did not complete, and cannot be told: {problem}")
+                error.__cause__ = problem
         if tell:
             before = task_run.state
             place(task_run, state)
-            run.context.copy().run(_emit, run, before, state, metadata)
+            try:
+                run.context.copy().run(_emit, run, before, state, metadata)
+            except Exception:  # whoever waits for it must hear of it all the same
+                self.logger.exception("The Prefect API could not be told how task run %r ended.", task_run.name)
         if isinstance(value, LazyValue):
             self._lazy.append(weakref.ref(value))
         elif status is Status.COMPLETED:
@@ -481,6 +499,7 @@ class TrackedRunner:
             ended=_moment(task_run.end_time),
             worker=worker,
             runner=self.name,
+            map_index=run.future.map_index,
             _value=value,
         )
         run.future.resolve(outcome)
@@ -541,8 +560,11 @@ class TrackedRunner:
         self._closing = True
         with self._runs_lock:
             open_runs = list(self._runs.values())
-        sent = [run for run in open_runs if run.phase is Phase.SENT]
-        for run in open_runs:
+        ids = {run.id for run in open_runs}
+        # What a task run has submitted goes on with it, if that one is let finish.
+        own = [run for run in open_runs if run.parent not in ids]
+        sent = [run for run in own if run.phase is Phase.SENT]
+        for run in own:
             if run.phase is Phase.WAITING:
                 self._end_cancelled(run, "The flow run ended before it started.")
         if sent:

@@ -142,6 +142,8 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
                 self._travel_back(run, raised)
             else:
                 self.end_as_engine_says(run, raised, worker=process_name())
+        except BaseException as exc:  # a run must end, whatever cannot be read of its state
+            self._end_crashed(run, f"its outcome could not be read: {exc!r}", exc)
         finally:
             self._free_slot()
 

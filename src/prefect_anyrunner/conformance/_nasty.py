@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import traceback
+from pathlib import Path
+from typing import Any
 
 from .. import Status
 from ..backends import Capability
 from . import nasty_tasks, tasks
-from ._subject import Subject, contradictions, ended, statuses
+from ._subject import Subject, contradictions, ended, statuses, until
 from ._table import case
 
 
@@ -116,3 +120,56 @@ def from_a_thread(run: Subject) -> None:
     """Submit from a thread inside a task."""
     outcome = run.inside(lambda: ended(nasty_tasks.submit_from_thread.submit()))
     assert (outcome.status, outcome.value) == (Status.COMPLETED, 8), outcome
+
+
+@case("F6-state-with-data", "A returned state that holds something else than an exception is what it says it is.")
+def state_with_data(run: Subject) -> None:
+    """Return a failed state with a number in it."""
+
+    def body() -> None:
+        outcome = ended(nasty_tasks.fail_with_data.submit())
+        assert outcome.status is Status.FAILED, outcome
+        assert str(outcome.error) == "as it says"
+
+    run.inside(body)
+
+
+@case("W1-callback-exits", "A callback that exits ends nothing but itself.")
+def callback_exits(run: Subject) -> None:
+    """Have `sys.exit` and another callback called when a run has ended."""
+
+    def body() -> None:
+        called = threading.Event()
+        future = tasks.double.submit(1)
+        future.add_done_callback(lambda _: sys.exit(1))
+        future.add_done_callback(lambda _: called.set())
+        assert ended(future).value == 2
+        until(called.is_set)
+
+    run.flow(body)
+
+
+@case("O1-map-of-results", "What map takes from an iterator may itself be submitted and waited for on the way.")
+def map_of_results(run: Subject) -> None:
+    """Map over a generator that waits for task runs of its own."""
+
+    def body() -> None:
+        outcomes = [ended(each) for each in tasks.double.map(tasks.double.submit(n).result() for n in range(3))]
+        assert [outcome.value for outcome in outcomes] == [0, 4, 8]
+
+    run.inside(body)
+
+
+@case("E1-late-child", "What runs when the flow ends is let finish, with what it still submits.")
+def late_child(run: Subject) -> None:
+    """Leave a flow while a task runs that then submits another one and waits for it."""
+    started, go = run.path("started"), run.path("go")
+    futures: list[Any] = []
+
+    def body() -> None:
+        futures.append(nasty_tasks.submit_late.submit(started, go))
+        until(lambda: Path(started).exists())
+        threading.Timer(0.5, Path(go).touch).start()  # the flow is at its end by then, or the case proves less
+
+    run.flow(body)
+    assert ended(futures[0]).value == 4

@@ -6,11 +6,13 @@ import contextvars
 import os
 import signal
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from prefect import task
-from prefect.states import Pending
+from prefect.states import Failed, Pending
 
 from . import tasks
 
@@ -85,3 +87,18 @@ def submit_from_thread() -> Any:
     context = contextvars.copy_context()
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(context.run, lambda: tasks.double.submit(4).result()).result()
+
+
+@task
+def fail_with_data() -> Any:
+    """Return a failed state that holds something else than an exception."""
+    return Failed(message="as it says", data=123)
+
+
+@task
+def submit_late(started: str, go: str) -> Any:
+    """Wait until the flow is about to end, then submit another task run and wait for it."""
+    Path(started).touch()
+    while not Path(go).exists():
+        time.sleep(0.02)
+    return tasks.double.submit(2).result()
