@@ -23,7 +23,17 @@ WAITING = {
     "_api",
 }
 CHOOSING = {"_runner", "_spec", "_speccheck", "_specfile"}
-WORKER = {"_worker", "_transport", "_pack", "_unpack", "_standin", "_pickler", "_anatomy", "_worker_engine", "_interrupt"}
+WORKER = {
+    "_worker",
+    "_transport",
+    "_pack",
+    "_unpack",
+    "_standin",
+    "_pickler",
+    "_anatomy",
+    "_worker_engine",
+    "_interrupt",
+}
 PUBLIC = {*prefect_anyrunner._HOMES, "backends", "conformance"}
 HARNESS = {"_bench", "_child", "_conform", "_matrix", "test_conformance"}
 
