@@ -78,8 +78,8 @@ def _dask_cluster(spec: RunnerSpec) -> Iterator[Engine]:
             folder = stack.enter_context(TemporaryDirectory(prefix="anyrunner-", ignore_cleanup_errors=True))
             ours = {"host": "127.0.0.1", "silence_logs": "CRITICAL", "local_directory": folder}
             arguments = {**ours, **arguments}
-            # The folder is for its scheduler. A worker that takes longer than the timeout to come back after a death, 15 s
-            # by default, is given up for good: on a busy machine that leaves the cluster without any.
+            # The folder is for its scheduler. A worker that takes longer than this to come back after a death (15 s
+            # by default) is given up for good: on a busy machine that leaves the cluster without any.
             settings = {"temporary-directory": folder, "distributed.deploy.lost-worker-timeout": "10 minutes"}
             stack.enter_context(dask.config.set(settings))
         # No client here: a flow run in this process would take it for its own.
