@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pebble
 import prefect.task_runners
@@ -22,6 +23,7 @@ from prefect.task_runners import TaskRunner
 from .._future import AnyFuture
 from .._prefect import initialize_process_worker
 from .._worker import Packed, Parcel, current_worker, process_name, run_parcel
+from ._pool import CannotStart, Pool
 from ._remote import RemoteRunner
 from ._tracked import Run
 from .thread import ThreadPoolTaskRunner
@@ -46,8 +48,9 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
     ) -> None:
         super().__init__(max_workers, subprocess_message_processor_factories, initializer, initargs)
         self.rerun_lost = rerun_lost
-        self._pool: pebble.ProcessPool | None = None
+        self._pool: Pool | None = None
         self._pool_lock = threading.Lock()
+        self._retiring: list[threading.Thread] = []
         self._folder: Path | None = None
         self._inner: ThreadPoolTaskRunner | None = None
         self._reset_tracking()
@@ -99,6 +102,9 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
                 self._pool.stop()  # type: ignore[no-untyped-call]
                 self._pool.join()
                 self._pool = None
+            for retiring in self._retiring:
+                retiring.join()
+            self._retiring.clear()
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder = None
@@ -125,24 +131,28 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
 
     # --- the pool ------------------------------------------------------------------------------------------------
 
-    def _start_pool(self) -> pebble.ProcessPool:
+    def _start_pool(self) -> Pool:
         with self._pool_lock:
-            if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="anyrunner-"))
-                (self._folder / "kept").mkdir()
-                (self._folder / "claims").mkdir()
-            if self._pool is None or not self._pool.active:
-                # Messages go through the parent only where somebody wants to see them: a worker that is killed while it
-                # writes to the shared queue would keep the lock of it, and silence all others.
-                messages = self._subprocess_message_queue if self.subprocess_message_processor_factories else None
-                self._pool = pebble.ProcessPool(
-                    max_workers=self._max_workers,
-                    initializer=_start_worker,
-                    initargs=(str(self._folder), messages, self._initializer, self._initargs),
-                    context=multiprocessing.get_context("spawn"),
-                )
-                _ = self._pool.active  # starts it
-            return self._pool
+            return self._pool_now()
+
+    def _pool_now(self) -> Pool:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="anyrunner-"))
+            (self._folder / "kept").mkdir()
+            (self._folder / "claims").mkdir()
+        if self._pool is None or not self._pool.active:
+            # Messages go through the parent only where somebody wants to see them: a worker that is killed while it
+            # writes to the shared queue would keep the lock of it, and silence all others.
+            messages = self._subprocess_message_queue if self.subprocess_message_processor_factories else None
+            self._pool = Pool(
+                broken=self._pool_broke,
+                max_workers=self._max_workers,
+                initializer=_start_worker,
+                initargs=(str(self._folder), messages, self._initializer, self._initargs),
+                context=multiprocessing.get_context("spawn"),
+            )
+            _ = self._pool.active  # starts it
+        return self._pool
 
     def _put_away(self, digest: str, data: bytes) -> None:
         assert self._folder is not None
@@ -152,44 +162,79 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
 
     def _dispatch(self, runs: list[Run]) -> None:
         for run in runs:
-            run.parcel = run.parcel._replace(claim=run.claim)
-            try:
-                run.engine = self._start_pool().schedule(_run_here, args=(run.parcel,))
-            except RuntimeError:  # the pool broke between two lines: the next one is new
-                run.engine = self._start_pool().schedule(_run_here, args=(run.parcel,))
-            run.engine.add_done_callback(lambda future, run=run, claim=run.claim: self._engine_done(run, claim, future))
+            parcel = run.parcel
+            if parcel is None:  # it was cancelled meanwhile
+                continue
+            claim = run.claim
+            with self._pool_lock:  # a pool that is given up gets no more runs, so that none is forgotten with it
+                try:
+                    pool = self._pool_now()
+                    future = pool.schedule(_run_here, args=(parcel._replace(claim=claim),))
+                except RuntimeError:  # the pool broke between two lines: the next one is new
+                    pool = self._pool_now()
+                    future = pool.schedule(_run_here, args=(parcel._replace(claim=claim),))
+                run.engine = _Sent(pool, future)
+            future.add_done_callback(partial(self._engine_done, run, claim))
 
     def _engine_done(self, run: Run, claim: str, future: Any) -> None:
         if claim != run.claim:  # word of an execution that was given up before
             return
         try:
             packed: Packed = future.result()
+        except CannotStart as exc:
+            self._end_crashed(run, str(exc), exc)
         except (CancelledError, pebble.ProcessExpired, BrokenProcessPool) as exc:
-            started = self._claimed(claim)
-            self.lost(run, _death(exc), started=started, cause=exc)
+            # A worker that outlives its pool may still read the parcel: from here on it refuses it.
+            self.lost(run, _death(exc), started=not self._withdraw(claim), cause=exc)
         except Exception as exc:
+            self._withdraw(claim)
             self.lost(run, f"its process could not run it: {exc!r}", started=True, cause=exc)
         else:
             self.arrived(run, packed)
-        finally:
             self._forget(claim)
+
+    def _pool_broke(self, pool: Pool) -> None:
+        # Called in a thread of the pool, which cannot wait for its own end.
+        retiring = threading.Thread(target=self._retire, args=(pool,), name="anyrunner-process-retire", daemon=True)
+        self._retiring.append(retiring)
+        retiring.start()
+
+    def _retire(self, pool: Pool) -> None:
+        """Stop a pool that broke, and tell the runs that it had not even taken in."""
+        with self._pool_lock:
+            if self._pool is pool:
+                self._pool = None
+        pool.stop()  # type: ignore[no-untyped-call]
+        pool.join()
+        with self._runs_lock:
+            sent = [run.engine for run in self._runs.values() if isinstance(run.engine, _Sent)]
+        for engine in sent:
+            if engine.pool is pool and not engine.future.done():
+                engine.future.set_exception(BrokenProcessPool("The pool broke before it took it in."))
 
     # --- claims: the first to make the file wins -----------------------------------------------------------------
 
-    def _claimed(self, claim: str) -> bool:
-        return self._folder is not None and (self._folder / "claims" / claim).exists()
+    def _withdraw(self, claim: str) -> bool:
+        """Make sure that no worker begins under `claim` any more; False if one already has."""
+        return self._folder is not None and _make(self._folder / "claims" / claim, "revoked")
 
     def _forget(self, claim: str) -> None:
         if self._folder is not None:
             (self._folder / "claims" / claim).unlink(missing_ok=True)
 
     def _revoke(self, runs: list[Run]) -> list[bool]:
-        assert self._folder is not None
-        return [_make(self._folder / "claims" / run.claim, "revoked") for run in runs]
+        return [self._withdraw(run.claim) for run in runs]
 
     def _interrupt(self, run: Run) -> None:
         if run.engine is not None:
-            run.engine.cancel()  # pebble stops the worker
+            run.engine.future.cancel()  # pebble stops the worker
+
+
+class _Sent(NamedTuple):
+    """What is known of a run that was given to a pool."""
+
+    pool: Pool
+    future: Any
 
 
 def _make(path: Path, text: str) -> bool:

@@ -1,0 +1,127 @@
+"""Workers of the process pool that die before they have run anything, and a pool that breaks as a whole."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow, task, unmapped
+from prefect.exceptions import CrashedRun
+
+from prefect_anyrunner import Report, Status, settle
+from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
+
+
+def first_one_dies(folder: str) -> None:
+    try:
+        (Path(folder) / "died").touch(exist_ok=False)
+    except FileExistsError:
+        await_file(Path(folder) / "sent")
+        return
+    await_file(Path(folder) / "sent")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def await_file(path: Path) -> None:
+    end = time.monotonic() + 150
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def never_comes_up() -> None:
+    raise RuntimeError("no such licence server")
+
+
+def append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(f"{text}\n")
+
+
+@task
+def note(folder: str, number: int) -> int:
+    append(Path(folder) / f"ran-{number}", str(os.getpid()))
+    return number
+
+
+@task
+def hold(folder: str) -> str:
+    append(Path(folder) / "held", str(os.getpid()))
+    await_file(Path(folder) / "go")
+    return "done"
+
+
+def runner(**settings: Any) -> Any:
+    return ProcessPoolTaskRunner(**settings)
+
+
+def executions(folder: Path, count: int) -> list[int]:
+    return [len((folder / f"ran-{number}").read_text().split()) for number in range(count)]
+
+
+def workers() -> int:
+    return sum(child.name == "pebble_pool_worker" for child in multiprocessing.active_children())
+
+
+def test_a_worker_killed_while_it_starts_takes_no_run(prefect_server: str, tmp_path: Path) -> None:
+    @flow(task_runner=runner(max_workers=2, initializer=first_one_dies, initargs=(str(tmp_path),)))
+    def starting() -> list[Any]:
+        futures = note.map(unmapped(str(tmp_path)), range(12))
+        (tmp_path / "sent").touch()
+        report = settle(futures)
+        assert workers() <= 2
+        return [report]
+
+    (report,) = starting()
+    assert (tmp_path / "died").exists()
+    assert report.results() == list(range(12))
+    assert executions(tmp_path, 12) == [1] * 12
+    assert workers() == 0
+
+
+def test_workers_that_never_come_up_end_the_runs(prefect_server: str, tmp_path: Path) -> None:
+    @flow(task_runner=runner(max_workers=2, initializer=never_comes_up))
+    def hopeless() -> list[Report]:
+        return [settle(note.map(unmapped(str(tmp_path)), range(3)))]
+
+    (report,) = hopeless()
+    assert [outcome.status for outcome in report] == [Status.CRASHED] * 3
+    for outcome in report:
+        assert isinstance(outcome.error, CrashedRun)
+        assert "ended before they ran anything" in str(outcome.error)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rerun_lost", [0, 1])
+def test_a_pool_that_breaks_loses_what_runs_and_nothing_else(
+    rerun_lost: int, prefect_server: str, tmp_path: Path
+) -> None:
+    @flow(task_runner=runner(max_workers=1, rerun_lost=rerun_lost))
+    def breaking() -> list[Report]:
+        from prefect.context import FlowRunContext
+
+        context: Any = FlowRunContext.get()
+        held = hold.submit(str(tmp_path))
+        behind = note.map(unmapped(str(tmp_path)), range(6))
+        await_file(tmp_path / "held")
+        pool = context.task_runner._pool
+        pool._pool_manager.handle_broken_pool(BrokenProcessPool("broken by the test"))
+        if not rerun_lost:
+            assert settle(held)[0].status is Status.CRASHED
+        (tmp_path / "go").touch()
+        report = settle([held, behind])
+        assert context.task_runner._pool is not pool
+        assert workers() <= 1
+        return [report]
+
+    (report,) = breaking()
+    expected = [Status.COMPLETED if rerun_lost else Status.CRASHED, *[Status.COMPLETED] * 6]
+    assert [outcome.status for outcome in report] == expected
+    assert executions(tmp_path, 6) == [1] * 6
+    assert len((tmp_path / "held").read_text().split()) == 1 + rerun_lost
+    assert workers() == 0
