@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
@@ -24,8 +24,8 @@ _logger = get_logger("anyrunner")
 class Tracker(Protocol):
     """What a future asks of the task runner that it came from."""
 
-    def cancel_run(self, task_run_id: UUID, *, running: bool) -> bool:
-        """Stop one run; see `AnyFuture.cancel`."""
+    def cancel_runs(self, task_run_ids: Sequence[UUID], *, running: bool) -> list[bool]:
+        """Stop runs; see `AnyFuture.cancel`."""
         ...
 
     def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> AbstractContextManager[None]:
@@ -62,7 +62,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         self.runner_name = runner_name
         self.map_index = map_index
         self.look = Look()
-        self._tracker = tracker
+        self.tracker = tracker
         self._done: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
         self._fill = threading.Lock()
 
@@ -91,7 +91,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
             if self._done.done():
                 return False
             self._final_state = outcome.state  # before the event: Prefect's `wait` reads it without asking
-            self._tracker = None
+            self.tracker = None
             self._done.set_result(outcome)
             return True
 
@@ -158,14 +158,14 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         A run that has not started never starts and shows Cancelled. One that runs is asked to stop, unless `running` is
         False. Returns False when it has already ended, or runs and is left alone.
         """
-        tracker = self._tracker
+        tracker = self.tracker
         if tracker is None or self._done.done():
             return False
-        return tracker.cancel_run(self.task_run_id, running=running)
+        return tracker.cancel_runs([self.task_run_id], running=running)[0]
 
     def blocking(self) -> AbstractContextManager[None]:
         """Hold this around a wait for this future that is not `wait()`: frees its worker (rule N1)."""
-        tracker = self._tracker
+        tracker = self.tracker
         return nullcontext() if tracker is None or self._done.done() else tracker.blocking((self,))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -176,9 +176,7 @@ class _Settling:
 
     def stop(self) -> None:
         """Do what the policy says to the runs that have not ended."""
-        for key, run in self.waiting.open.items():
-            if run.cancel(running=self.policy.then == "cancel"):
-                self._withdrawn.add(key)
+        self._withdrawn |= self.waiting.cancel(running=self.policy.then == "cancel")
 
     def report(self) -> Report:
         """Return the report, once nothing is open any more."""

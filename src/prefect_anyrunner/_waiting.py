@@ -162,6 +162,21 @@ class Waiting:
             ended.append(self._close(key, outcome or run.unfinished(self.deadline.timeout)))
         return ended
 
+    def cancel(self, *, running: bool) -> set[int]:
+        """Ask all open runs to stop, those of one runner together; return the keys of those that will end cancelled."""
+        cancelled: set[int] = set()
+        together: dict[int, tuple[Any, list[int]]] = {}
+        for key, run in self.open.items():
+            tracker = getattr(run.future, "tracker", None)
+            if tracker is not None:
+                together.setdefault(id(tracker), (tracker, []))[1].append(key)
+            elif run.cancel(running=running):
+                cancelled.add(key)
+        for tracker, keys in together.values():
+            ids = [self.open[key].future.task_run_id for key in keys]
+            cancelled |= {key for key, yes in zip(keys, tracker.cancel_runs(ids, running=running), strict=True) if yes}
+        return cancelled
+
     def blocking(self) -> AbstractContextManager[Any]:
         """Return what to hold while waiting, so that a waiting task lends its worker to others (rule N1)."""
         # Futures of one runner all free the same worker: that of the calling thread.

@@ -686,22 +686,23 @@ class SaysDoneBeforeItIs(Threads):
 class StartsWhatIsCancelled(Threads):
     """Says Cancelled everywhere, and runs the body all the same."""
 
-    def cancel_run(self, task_run_id: Any, *, running: bool) -> bool:
-        run = self._runs.get(task_run_id)
-        again = (run.task, dict(run.parameters)) if run is not None and run.phase is Phase.SENT else None
-        cancelled = super().cancel_run(task_run_id, running=running)
-        if cancelled and again is not None and run is not None and run.task.name == "note":
-            self.submit(*again)
+    def cancel_runs(self, task_run_ids: Any, *, running: bool) -> list[bool]:
+        runs = [run for each in task_run_ids if (run := self._runs.get(each)) is not None and run.phase is Phase.SENT]
+        again = [(run.task, dict(run.parameters)) for run in runs if run.task.name == "note"]
+        cancelled = super().cancel_runs(task_run_ids, running=running)
+        if all(cancelled):
+            for each in again:
+                self.submit(*each)
         return cancelled
 
 
 @lie("K1-before-start", "K1-waiting")
 class NeverCancels(Threads):
-    def cancel_run(self, task_run_id: Any, *, running: bool) -> bool:
-        run = self._runs.get(task_run_id)
-        if run is not None and run.task.name == "spin":  # it would spin on
-            return super().cancel_run(task_run_id, running=running)
-        return False
+    def cancel_runs(self, task_run_ids: Any, *, running: bool) -> list[bool]:
+        runs = [self._runs.get(each) for each in task_run_ids]
+        if all(run is not None and run.task.name == "spin" for run in runs):  # it would spin on
+            return super().cancel_runs(task_run_ids, running=running)
+        return [False] * len(runs)
 
 
 # --- E, L, A: the end of a flow, settings, async -------------------------------------------------------------------

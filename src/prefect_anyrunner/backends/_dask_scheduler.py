@@ -5,6 +5,8 @@ Sent to the scheduler by `register_plugin`; it imports nothing but distributed.
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
 from collections import deque
 from typing import Any
@@ -12,6 +14,9 @@ from typing import Any
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 KEEPER = "prefect-anyrunner-keeper"
+_CLAIM = re.compile(r"[0-9a-f]{32}\.\d+")
+_COMES_BACK_WITHIN = 60.0
+"""Seconds after which a client that is gone does not come back."""
 _SETTLING = 60.0
 """Seconds for which a claim outlives its key: a worker may still be about to run what nobody wants any more."""
 
@@ -37,7 +42,7 @@ class Keeper(SchedulerPlugin):
 
     async def start(self, scheduler: Any) -> None:
         self.scheduler = scheduler
-        for operation in ("open", "put", "get", "claim", "claimed", "revoke", "let_go"):
+        for operation in ("open", "put", "get", "drop", "claim", "claimed", "revoke", "let_go"):
             scheduler.handlers[f"anyrunner_{operation}"] = getattr(self, operation)
         scheduler.stream_handlers["anyrunner_ended"] = self.ended
 
@@ -60,6 +65,11 @@ class Keeper(SchedulerPlugin):
     def get(self, topic: str, digest: str, worker: str) -> bytes | None:
         return self.kept.get(topic, {}).get(digest)
 
+    def drop(self, topic: str, digests: list[str]) -> None:
+        kept = self.kept.get(topic, {})
+        for digest in digests:
+            kept.pop(digest, None)
+
     def claim(self, topic: str, claim: str, worker: str) -> str | None:
         """Give the body to `worker`; return None, or who has it already."""
         if (known := self.claims.get(topic)) is None:  # a run that its flow left behind reaches a worker only now
@@ -69,20 +79,25 @@ class Keeper(SchedulerPlugin):
         known[claim] = worker
         return None
 
-    def claimed(self, topic: str, claims: list[str]) -> list[str]:
+    def claimed(self, topic: str, claims: list[str]) -> dict[str, str]:
+        """Return who has those of `claims` that somebody has."""
         known = self.claims.get(topic, {})
-        return [claim for claim in claims if claim in known]
+        return {claim: known[claim] for claim in claims if claim in known}
 
     def revoke(self, topic: str, claims: list[str]) -> list[str]:
-        known = self.claims.setdefault(topic, {})
+        if (known := self.claims.get(topic)) is None:
+            return claims  # none of them is allowed to start any more
         return [claim for claim in claims if known.setdefault(claim, "revoked") == "revoked"]
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Drop the claims of keys that Dask has forgotten a while ago; those of revoked runs stay with their topic."""
         if finish != "forgotten" or not isinstance(key, str):
             return
+        claim = key.rpartition("-")[2]
+        if not _CLAIM.fullmatch(claim):
+            return  # of another client
         now = time.monotonic()
-        self.forgotten.append((now, key.rpartition("-")[2]))
+        self.forgotten.append((now, claim))
         while self.forgotten[0][0] < now - _SETTLING:
             claim = self.forgotten.popleft()[1]
             for known in self.claims.values():
@@ -93,6 +108,16 @@ class Keeper(SchedulerPlugin):
         self.claims.pop(topic, None)
         self.kept.pop(topic, None)
         self.clients.pop(topic, None)
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        """Let go of what a driver that died left here; later, as one that only lost its connection comes back."""
+        if client in self.clients.values():
+            asyncio.get_running_loop().call_later(_COMES_BACK_WITHIN, self._let_go_of, client)
+
+    def _let_go_of(self, client: str) -> None:
+        if client not in self.scheduler.clients:
+            for topic in [topic for topic, owner in self.clients.items() if owner == client]:
+                self.let_go(topic)
 
     def log_event(self, topic: str | list[str], msg: Any) -> None:
         """Note why a worker is about to die: a nanny says so when it ends one for its memory."""

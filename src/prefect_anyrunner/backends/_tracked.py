@@ -14,7 +14,7 @@ import queue
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from enum import Enum
@@ -312,6 +312,9 @@ class TrackedRunner:
         """Make `run` ready to be sent; return False if that ended it."""
         return True
 
+    def _release(self, run: Run) -> None:
+        """Let go of what was put away for `run`, which has ended."""
+
     def _end_blocked(self, run: Run) -> None:
         try:
             run.context.copy().run(run_engine, run.task, run.task_run, run.parameters, wait_for=run.wait_for)
@@ -505,6 +508,7 @@ class TrackedRunner:
         run.future.resolve(outcome)
         run.parameters, run.wait_for, run.upstreams = {}, None, []
         run.parcel = run.engine = None
+        self._release(run)
         with self._idle:
             self._runs.pop(task_run.id, None)
             if not run.future.look.taken:  # whether it ever is will be known at the end of the flow
@@ -524,28 +528,47 @@ class TrackedRunner:
 
     # --- cancelling (rule K1) ------------------------------------------------------------------------------------
 
-    def cancel_run(self, task_run_id: UUID, *, running: bool) -> bool:
-        """Cancel one run; see `AnyFuture.cancel`."""
+    def cancel_runs(self, task_run_ids: Sequence[UUID], *, running: bool) -> list[bool]:
+        """Cancel runs with one word to the engine for all; tell for each whether it is. See `AnyFuture.cancel`."""
         with self._runs_lock:
-            run = self._runs.get(task_run_id)
-            if run is None or run.phase is Phase.ENDED:
-                return False
-            waiting = run.phase is Phase.WAITING
-        if waiting or self._revoke([run])[0]:
+            runs = [run for run_id in task_run_ids if (run := self._runs.get(run_id)) is not None]
+            waiting = [run for run in runs if run.phase is Phase.WAITING]
+            sent = [run for run in runs if run.phase is Phase.SENT]
+        revoked = self._revoked_in_time(sent)
+        cancelled = set()
+        for run in waiting + revoked:  # what waits first: else it would be blocked by the others
             self._end_cancelled(run, "It was cancelled before it started.")
-            return True
-        if not running:
-            return False
+            cancelled.add(run.id)
+        if running:
+            for run in sent:
+                if run.id not in cancelled and run.phase is not Phase.ENDED:
+                    self._ask_to_stop(run)
+                    cancelled.add(run.id)
+        return [run_id in cancelled for run_id in task_run_ids]
+
+    def _revoked_in_time(self, sent: list[Run]) -> list[Run]:
+        """Return those of `sent` that will never start; none when the engine cannot say."""
+        if not sent:
+            return []
+        try:
+            in_time = self._revoke(sent)
+        except Exception:  # one engine's error must neither reach a `cancel()` nor keep a flow from its end
+            self.logger.exception("The engine could not be told which task runs shall not start.")
+            return []
+        return [run for run, yes in zip(sent, in_time, strict=True) if yes]
+
+    def _ask_to_stop(self, run: Run) -> None:
         run.cancel_asked = True
-        self._interrupt(run)
-        return True
+        try:
+            self._interrupt(run)
+        except Exception:
+            self.logger.exception("The engine could not be told to stop task run %r.", run.task_run.name)
 
     def cancel_all(self) -> None:
         """Cancel every run that has not ended; what runs is asked to stop (rule K1)."""
         with self._runs_lock:
             open_runs = list(self._runs)
-        for task_run_id in open_runs:
-            self.cancel_run(task_run_id, running=True)
+        self.cancel_runs(open_runs, running=True)
         stock = getattr(super(), "cancel_all", None)
         if stock is not None:
             stock()
@@ -567,15 +590,12 @@ class TrackedRunner:
         for run in own:
             if run.phase is Phase.WAITING:
                 self._end_cancelled(run, "The flow run ended before it started.")
-        if sent:
-            for run, in_time in zip(sent, self._revoke(sent), strict=True):
-                if in_time:
-                    self._end_cancelled(run, "The flow run ended before it started.")
+        for run in self._revoked_in_time(sent):
+            self._end_cancelled(run, "The flow run ended before it started.")
         if exc_type is not None and not issubclass(exc_type, Exception):
             for run in sent:
                 if run.phase is not Phase.ENDED:
-                    run.cancel_asked = True
-                    self._interrupt(run)
+                    self._ask_to_stop(run)
         with self._idle:
             while self._runs:
                 self._idle.wait()

@@ -7,7 +7,7 @@ import pickle
 import queue
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Self
 from uuid import UUID
 
@@ -32,6 +32,7 @@ from ._tracked import Phase, Run
 
 KEEP_ON_WORKER = 2**18
 """Bytes from which a result stays on its worker until somebody asks for it."""
+_FETCH_WITHIN = 300.0
 
 
 class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore[misc,name-defined]  # one future
@@ -44,6 +45,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     """
 
     _client: Any
+    client_kwargs: dict[str, Any]
     _both_sides = ("dask", "distributed")
 
     def __init__(
@@ -70,6 +72,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
 
     def _reset_dask(self) -> None:
         self._dask_lock = threading.RLock()
+        self._sending = threading.Lock()
         self._nested = False
         self._outbox: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -169,15 +172,12 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         if self.address is None:
             _ = self.client  # prefect-dask starts the cluster, and stops it in __exit__
             return
-        self.client_kwargs.setdefault("timeout", self.connect_timeout)
+        given = self.client_kwargs
+        self.client_kwargs = {"timeout": self.connect_timeout, **given}  # for this call: a runner equals its duplicate
         try:
             _ = self.client
         except (OSError, TimeoutError) as exc:
-            self.client_kwargs.pop("timeout", None)
-            raise EngineUnreachable(
-                f"No Dask scheduler answered at {self.address} within {self.connect_timeout:g} seconds.",
-                address=self.address,
-            ) from exc
+            raise EngineUnreachable(_unreached(self.address, self.connect_timeout, exc), address=self.address) from exc
         except TypeError as exc:
             if not self.address.startswith("tls://") or "ssl_context" not in str(exc):
                 raise
@@ -185,6 +185,8 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 f"{self.address} speaks TLS: give ca_file, cert and key, or set distributed.comm.tls in Dask's "
                 "configuration"
             ) from exc
+        finally:
+            self.client_kwargs = given
 
     def _look_at_cluster(self) -> None:
         """Ask the scheduler and all workers what they are, before they get work that they could not do.
@@ -250,6 +252,10 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         self._connect()
         self._ask("anyrunner_put", topic=self._topic, digest=digest, data=data)
 
+    def _drop(self, digests: list[str]) -> None:
+        with suppress(EngineUnreachable):  # then all of it is gone
+            self._ask("anyrunner_drop", topic=self._topic, digests=digests)
+
     # --- sending and collecting ----------------------------------------------------------------------------------
 
     def _dispatch(self, runs: list[Run]) -> None:
@@ -275,21 +281,23 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     def _send(self, batch: list[Run]) -> None:
         if not self._there():
             raise EngineUnreachable(self._gone())
-        for run in batch:
-            run.parcel = run.parcel._replace(claim=run.claim) if run.parcel is not None else None
-        batch = [run for run in batch if run.parcel is not None]
-        futures = self._client.map(
-            run_on_worker,
-            [(self._topic, *run.parcel) for run in batch],
-            key=[f"{run.task.name}-{run.claim}" for run in batch],
-            pure=False,
-            retries=0,
-            batch_size=len(batch),
-        )
-        for run, future in zip(batch, futures, strict=True):
-            claim = run.claim
-            run.engine = future
-            future.add_done_callback(lambda done, run=run, claim=claim: self._inbox.put((run, claim, done)))
+        # Looked at once: a run that another thread ends meanwhile, a cancelled one, loses its parcel.
+        sent = [(run, parcel._replace(claim=run.claim)) for run in batch if (parcel := run.parcel) is not None]
+        if not sent:
+            return
+        with self._sending:
+            futures = self._client.map(
+                run_on_worker,
+                [(self._topic, *parcel) for _, parcel in sent],
+                key=[f"{run.task.name}-{parcel.claim}" for run, parcel in sent],
+                pure=False,
+                retries=0,
+                batch_size=len(sent),
+            )
+            for (run, _), future in zip(sent, futures, strict=True):
+                run.engine = future
+        for (run, parcel), future in zip(sent, futures, strict=True):
+            future.add_done_callback(lambda done, run=run, claim=parcel.claim: self._inbox.put((run, claim, done)))
 
     def _collect_from_inbox(self) -> None:
         while (first := self._inbox.get()) is not None:
@@ -313,6 +321,9 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             with self._runs_lock:
                 run = self._runs.get(UUID(claim.partition(".")[0]))
             if run is not None and run.claim == claim:  # else word of an execution that was given up before
+                if run.engine is None:  # its outcome was faster than the thread that sent it
+                    with self._sending:
+                        pass
                 try:
                     self.arrived(run, pickle.loads(message["outcome"]), _Fetch(run.engine, run.id))
                 except BaseException as exc:
@@ -358,21 +369,41 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         return [run.claim in revoked for run in runs]
 
     def _interrupt(self, run: Run) -> None:
-        if self._there():
-            self._client.run(interrupt, run.claim)
+        try:
+            owner = self._ask("anyrunner_claimed", topic=self._topic, claims=[run.claim]).get(run.claim)
+        except EngineUnreachable as exc:
+            self.give_up(str(exc), exc)
+            return
+        if owner is not None:  # not waited for: a worker that is about to die answers late, or never
+            client = self._client
+            client.loop.add_callback(client._run, interrupt, run.claim, workers=[owner], on_error="ignore")
 
     @contextmanager
     def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> Iterator[None]:
         """Free the worker that the calling thread holds while it waits (rule N1)."""
-        # Only the thread that Dask gave a task has a place to give back, and only once.
-        if not self._nested or not getattr(thread_state, "proceed", False):
+        # Only the thread that Dask gave a task has a place to give back, and only once: waits of one thread overlap
+        # where an async task gathers several, and the place is taken back after the last of them.
+        if not self._nested or not (_lent.waits or getattr(thread_state, "proceed", False)):
             yield
             return
-        secede()  # type: ignore[no-untyped-call]
+        if not _lent.waits:
+            secede()  # type: ignore[no-untyped-call]
+        _lent.waits += 1
         try:
             yield
         finally:
-            rejoin()  # type: ignore[no-untyped-call]
+            _lent.waits -= 1
+            if not _lent.waits:
+                rejoin()  # type: ignore[no-untyped-call]
+
+
+class _Lent(threading.local):
+    """How many waits of this thread its place in Dask's pool is lent for."""
+
+    waits = 0
+
+
+_lent = _Lent()
 
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
@@ -381,6 +412,17 @@ def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
     if isinstance(security := client_kwargs.get("security"), distributed.Security):
         client_kwargs["security"] = {name: getattr(security, name) for name in security.__slots__}
     return {**settings, "client_kwargs": client_kwargs}
+
+
+def _unreached(address: str, seconds: float, exc: BaseException) -> str:
+    """Return what to say of a scheduler that cannot be reached; why, Dask tells in the first of the causes."""
+    timed_out = isinstance(exc, TimeoutError) or "Timed out" in str(exc)
+    first = exc
+    while first.__cause__ is not None:
+        first = first.__cause__
+    why = str(first).strip().partition("\n")[0]
+    text = f"No Dask scheduler answered at {address}" + (f" within {seconds:g} seconds" if timed_out else "")
+    return f"{text}: {why}" if why and not (first is exc and timed_out) else f"{text}."
 
 
 def _error_of(future: Any) -> BaseException | None:
@@ -401,7 +443,12 @@ class _Fetch:
         data: Any = None
         problem: Exception | None = None
         try:
-            data = self._future.result(timeout=300)
+            data = self._future.result(timeout=_FETCH_WITHIN)
+        except TimeoutError as exc:
+            raise TimeoutError(
+                f"The result of task run {self._task_run_id} did not come within {_FETCH_WITHIN:g} seconds from the "
+                "Dask worker that keeps it."
+            ) from exc
         except Exception as exc:
             problem = exc
         if not isinstance(data, bytes):  # Dask asked for it to be computed again, which no worker does (rule C3)

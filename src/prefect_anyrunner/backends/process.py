@@ -160,6 +160,11 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         partial.write_bytes(data)
         partial.rename(partial.with_suffix(""))
 
+    def _drop(self, digests: list[str]) -> None:
+        assert self._folder is not None
+        for digest in digests:
+            (self._folder / "kept" / digest).unlink(missing_ok=True)
+
     def _dispatch(self, runs: list[Run]) -> None:
         for run in runs:
             parcel = run.parcel

@@ -1,0 +1,195 @@
+"""What a driver has on a Dask scheduler: claims and bytes, given back when it ends, however it ends; and cancelling."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect import flow, task
+
+from prefect_anyrunner import EngineUnreachable, Report, Status, agather, settle
+from prefect_anyrunner.conformance import tasks
+from prefect_anyrunner.conformance._subject import until
+
+pytestmark = pytest.mark.dask
+
+DRIVER = """
+import os, sys
+from prefect import flow
+from prefect_anyrunner import settle
+from prefect_anyrunner.backends.dask import DaskTaskRunner
+from prefect_anyrunner.conformance import tasks
+
+@flow(task_runner=DaskTaskRunner(address=sys.argv[1]))
+def dying():
+    assert settle(tasks.echo.submit(bytes(2**20))).ok
+    print("there", flush=True)
+    sys.stdin.read()
+
+dying()
+"""
+
+
+def runner(address: str, **options: Any) -> Any:
+    from prefect_anyrunner.backends.dask import DaskTaskRunner
+
+    return DaskTaskRunner(address=address, **options)
+
+
+def keeper(address: str) -> Any:
+    """Return the scheduler's plugin itself: the cluster of these tests has its scheduler in this process."""
+    from distributed import Scheduler
+
+    from prefect_anyrunner.backends._dask_scheduler import KEEPER
+
+    (scheduler,) = (each for each in Scheduler._instances if each.address == address)
+    return scheduler.plugins.get(KEEPER)
+
+
+def test_what_a_driver_that_was_killed_had_on_the_scheduler_is_let_go(
+    dask_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_anyrunner.backends._dask_scheduler._COMES_BACK_WITHIN", 0.1)
+    command = [sys.executable, "-c", DRIVER, dask_cluster]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == b"there\n"
+        keeping = keeper(dask_cluster)
+        (topic,) = keeping.kept
+        assert topic in keeping.claims
+        os.kill(driver.pid, signal.SIGKILL)
+    until(lambda: not (keeping.kept or keeping.claims or keeping.clients))
+    assert keeping.revoke(topic, ["claim"]) == ["claim"]
+    assert topic not in keeping.claims
+
+
+def test_keys_of_other_clients_are_not_remembered(dask_cluster: str) -> None:
+    @flow(task_runner=runner(dask_cluster))
+    def opens() -> None:
+        assert settle(tasks.double.submit(1)).ok
+
+    opens()
+    keeping = keeper(dask_cluster)
+    keeping.forgotten.clear()
+    for key in ("inc-0123456789abcdef0123456789abcdef", ("sum", 1), "sum-1.0"):
+        keeping.transition(key, "released", "forgotten")
+    assert not keeping.forgotten
+    keeping.transition(f"inc-{uuid4().hex}.0", "released", "forgotten")
+    assert len(keeping.forgotten) == 1
+
+
+def test_a_run_that_is_cancelled_while_its_batch_is_sent_ends_alone(dask_cluster: str) -> None:
+    """The parcels of a batch are read in the sending thread; a cancel in another takes one of them away."""
+    from prefect_anyrunner.backends.dask import DaskTaskRunner
+
+    class CancelsMeanwhile(DaskTaskRunner):
+        victim: Any = None
+        topic = ""
+
+        def _send(self, batch: list[Any]) -> None:
+            self.victim = next((run.future for run in batch if run.future.map_index == 4), None)
+            super()._send(batch)
+
+        @property
+        def _topic(self) -> str:
+            victim, self.victim = self.victim, None
+            if victim is not None:
+                assert victim.cancel()
+            return self.topic
+
+        @_topic.setter
+        def _topic(self, topic: str) -> None:
+            self.topic = topic
+
+    @flow(task_runner=CancelsMeanwhile(address=dask_cluster))
+    def mapping() -> Report:
+        return settle(tasks.double.map(range(5)))
+
+    assert [outcome.status for outcome in mapping()] == [Status.COMPLETED] * 4 + [Status.CANCELLED]
+
+
+def test_cancel_asks_only_the_worker_that_runs_it_and_survives_its_death(dask_cluster: str, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+
+    @task
+    def hold(path: str) -> None:
+        Path(path).write_text(str(os.getpid()))
+        while True:
+            pass
+
+    @flow(task_runner=runner(dask_cluster))
+    def cancelling() -> Report:
+        future: Any = hold.submit(str(started))
+        until(lambda: started.exists() and started.read_text())
+        os.kill(int(started.read_text()), signal.SIGKILL)
+        future.cancel()
+        report = settle(future)
+        assert settle(tasks.double.map(range(4))).ok
+        return report
+
+    (outcome,) = cancelling()
+    assert outcome.status in (Status.CANCELLED, Status.CRASHED)
+
+
+def test_a_policy_cancels_many_runs_with_one_word_to_the_scheduler(
+    dask_cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect_anyrunner.backends.dask import DaskTaskRunner
+
+    words: list[int] = []
+    revoke = DaskTaskRunner._revoke
+
+    def counted(self: Any, runs: list[Any]) -> list[bool]:
+        words.append(len(runs))
+        return revoke(self, runs)
+
+    monkeypatch.setattr(DaskTaskRunner, "_revoke", counted)
+    go = tmp_path / "go"
+
+    @flow(task_runner=runner(dask_cluster))
+    def cancelling() -> Report:
+        failing: Any = tasks.raise_special.submit("two")
+        held = tasks.hold.map([str(tmp_path / f"started-{n}") for n in range(40)], str(go))
+        try:
+            return settle([failing, *held], policy="then=cancel", timeout=100)
+        finally:
+            go.touch()
+
+    report = cancelling()
+    assert [outcome.status for outcome in report[1:]] == [Status.CANCELLED] * 40
+    assert words[0] == 40
+
+
+@task
+async def waits_twice() -> list[Any]:
+    first = [tasks.double.submit(number) for number in range(3)]
+    second = [tasks.double.submit(number) for number in range(3, 6)]
+    return [*await asyncio.gather(agather(first), agather(second))]
+
+
+def test_two_waits_of_one_async_task_overlap(dask_cluster: str) -> None:
+    @flow(task_runner=runner(dask_cluster))
+    def nesting() -> Report:
+        return settle(waits_twice.submit() for _ in range(3))
+
+    assert nesting().results() == [[[0, 2, 4], [6, 8, 10]]] * 3
+
+
+def test_a_started_runner_equals_its_duplicate(dask_cluster: str) -> None:
+    mine = runner(dask_cluster)
+    with mine:
+        mine._connect()
+        assert mine == mine.duplicate() == runner(dask_cluster)
+
+
+def test_why_no_scheduler_answered_is_said() -> None:
+    closed = runner("tcp://127.0.0.1:1", connect_timeout=1)
+    with closed, pytest.raises(EngineUnreachable, match=r"within 1 seconds: .*refused"):
+        closed._connect()
