@@ -22,6 +22,7 @@ from collections import OrderedDict
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
@@ -95,7 +96,7 @@ class WorkerSide(Protocol):
 
 
 _MAX_CONTEXTS = 4
-_MAX_BYTES_KEPT = 512 * 2**20
+_MAX_BYTES_KEPT = 128 * 2**20  # of a worker's memory; the newest is kept, whatever its size
 
 _here: contextvars.ContextVar[WorkerSide | None] = contextvars.ContextVar("anyrunner_worker", default=None)
 
@@ -112,20 +113,32 @@ class _Kept:
         self._bytes: OrderedDict[str, bytes] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
+        self._fetching: WeakValueDictionary[str, _Fetching] = WeakValueDictionary()
 
     def get(self, side: WorkerSide, digest: str) -> bytes:
         with self._lock:
             if (data := self._bytes.get(digest)) is not None:
                 self._bytes.move_to_end(digest)
                 return data
-        data = side.fetch(digest)
-        with self._lock:
-            if digest not in self._bytes:
+            fetching = self._fetching.setdefault(digest, _Fetching())
+        with fetching.lock:  # threads that begin together fetch it once
+            with self._lock:
+                if (data := self._bytes.get(digest)) is not None:
+                    return data
+            data = side.fetch(digest)
+            with self._lock:
                 self._bytes[digest] = data
                 self._size += len(data)
-            while self._size > _MAX_BYTES_KEPT and len(self._bytes) > 1:
-                self._size -= len(self._bytes.popitem(last=False)[1])
-        return data
+                while self._size > _MAX_BYTES_KEPT and len(self._bytes) > 1:
+                    self._size -= len(self._bytes.popitem(last=False)[1])
+            return data
+
+
+class _Fetching:
+    """The lock of those who fetch the same bytes, as long as somebody does."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
 
 
 _kept = _Kept()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
-from prefect.client.schemas.objects import TaskRunResult
+from prefect.client.schemas.objects import State, TaskRunResult
 from prefect.context import (
     AssetContext,
     FlowRunContext,
@@ -16,14 +19,16 @@ from prefect.context import (
     TaskRunContext,
     serialize_context,
 )
-from prefect.futures import resolve_futures_to_states
+from prefect.futures import PrefectFuture, PrefectFutureList, resolve_futures_to_states
 from prefect.settings import PREFECT_API_URL
-from prefect.tasks import MaterializingTask
+from prefect.tasks import MaterializingTask, Task
 
 from .._errors import CannotTravel, EngineUnreachable
+from .._future import AnyFuture
+from .._prefect import ResultRecord
 from .._transport import dumps
 from .._worker import Parcel, keep_context
-from ._tracked import Run, TrackedRunner
+from ._tracked import Phase, Run, TrackedRunner
 
 LARGE = 2**20
 """Bytes from which an argument is put away by itself, to reach each worker once however many tasks share it."""
@@ -39,19 +44,57 @@ class RemoteRunner(TrackedRunner):
         """Keep `data` where every worker of this run can fetch it by `digest`."""
         raise NotImplementedError
 
+    def _drop(self, digests: list[str]) -> None:
+        """Let go of what was put away under `digests`: no run that has not ended needs it."""
+        raise NotImplementedError
+
     def _reset_tracking(self) -> None:
         super()._reset_tracking()
-        self._digests: set[str] = set()
-        self._digests_lock = threading.Lock()
+        self._users: dict[str, float] = {}
+        self._users_lock = threading.Lock()
         self._contexts: dict[tuple[int, int], tuple[str, Any, Any]] = {}
 
-    def _keep(self, data: bytes) -> str:
+    def _keep(self, data: bytes, users: float = math.inf) -> str:
+        """Put `data` away, once; it stays until it has been let go as often as it has users."""
         digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-        with self._digests_lock:
-            if digest not in self._digests:
+        with self._users_lock:
+            if digest not in self._users:
                 self._put_away(digest, data)
-                self._digests.add(digest)
+                self._users[digest] = 0
+            self._users[digest] += users
         return digest
+
+    def _let_go(self, digests: list[str]) -> None:
+        with self._users_lock:
+            unused = []
+            for digest in digests:
+                self._users[digest] -= 1
+                if not self._users[digest]:
+                    del self._users[digest]
+                    unused.append(digest)
+            if unused:
+                self._drop(unused)
+
+    def map(
+        self,
+        task: Task[Any, Any],
+        parameters: dict[str, Any],
+        wait_for: Iterable[PrefectFuture[Any]] | None = None,
+    ) -> PrefectFutureList[AnyFuture[Any]]:
+        """Submit one run for each element; see `TrackedRunner.map`."""
+        outer, self._bulk.held = getattr(self._bulk, "held", None), []
+        try:
+            return super().map(task, parameters, wait_for)
+        finally:
+            held, self._bulk.held = self._bulk.held, outer
+            self._let_go(held)
+
+    def _release(self, run: Run) -> None:
+        digests = []
+        with suppress(KeyError):  # until it is empty: what is added meanwhile belongs to `_prepare`
+            while True:
+                digests.append(run.shared.popitem()[1])
+        self._let_go(digests)
 
     def _prepare(self, run: Run) -> bool:
         try:
@@ -62,23 +105,30 @@ class RemoteRunner(TrackedRunner):
         except EngineUnreachable as exc:
             self._end_crashed(run, str(exc), exc)
             return False
+        finally:
+            if run.phase is Phase.ENDED:  # another thread has cancelled it while it was packed
+                self._release(run)
         return True
 
     def _pack(self, run: Run) -> Parcel:
         bulk = self._bulk.kept if getattr(self._bulk, "runs", None) is not None else {}
         parameters: Any = resolve_futures_to_states(run.parameters) if run.upstreams else run.parameters
-        shared: dict[str, str] = {}
+        held: list[str] | None = getattr(self._bulk, "held", None)
         small: dict[str, Any] = {}
         for name, value in parameters.items():
             if _weight(value) < LARGE:
                 small[name] = value
                 continue
-            if (
-                id(value) not in bulk
-            ):  # within one map the same object is the same bytes; between two it may have changed
-                what = f"argument {name!r} of task {run.task.name!r}"
-                bulk[id(value)] = (self._keep(dumps(value, what=what)), value)
-            shared[name] = bulk[id(value)][0]
+            if id(value) in bulk:  # within one map the same object is the same bytes; between two it may have changed
+                run.shared[name] = bulk[id(value)][0]
+                with self._users_lock:
+                    self._users[run.shared[name]] += 1
+                continue
+            data = dumps(value, what=f"argument {name!r} of task {run.task.name!r}")
+            run.shared[name] = self._keep(data, users=1 if held is None else 2)
+            bulk[id(value)] = (run.shared[name], value)
+            if held is not None:  # for the runs of this map that are still to come
+                held.append(run.shared[name])
         if id(run.task) not in bulk:  # a task may be edited between two submits, so it is looked at each time
             bulk[id(run.task)] = (self._keep(dumps(run.task, what=f"task {run.task.name!r}")), run.task)
         return Parcel(
@@ -87,7 +137,7 @@ class RemoteRunner(TrackedRunner):
             task=bulk[id(run.task)][0],
             task_run=pickle.dumps(run.task_run),
             arguments=self._arguments(run, small),
-            shared=shared,
+            shared=dict(run.shared),
             extras=self._extras(run),
         )
 
@@ -170,6 +220,10 @@ def _without_unpicklable(serialized: dict[str, Any], field: str) -> dict[str, An
 
 def _weight(value: Any) -> int:
     """Return about how many bytes `value` holds, as far as that can be had for nothing; 0 if not."""
+    if isinstance(value, State):  # of an upstream run, with its result
+        value = value.data
+    if isinstance(value, ResultRecord):
+        value = value.result
     if isinstance(value, bytes | bytearray | str):
         return len(value)
     size = getattr(value, "nbytes", 0)

@@ -163,6 +163,10 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         if not self._there():
             raise EngineUnreachable(self._gone(), address=self.address)
 
+    def _drop(self, digests: list[str]) -> None:
+        for digest in digests:
+            self._kept.pop(digest, None)
+
     def _put_away(self, digest: str, data: bytes) -> None:
         self._check_there()
         try:
@@ -212,8 +216,8 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             claim = run.parcel.claim
             options = run.context.run(lambda: dict(RemoteOptionsContext.get().current_remote_options))
             needed = {run.parcel.context, run.parcel.task, *run.parcel.shared.values()}
-            kept = {digest: [self._kept[digest]] for digest in needed}  # in a list, a reference stays one
             try:
+                kept = {digest: [self._kept[digest]] for digest in needed}  # in a list, a reference stays one
                 self._check_there()
                 run.engine = self._function({**options, "name": run.task.name}).remote(tuple(run.parcel), kept)
                 run.engine.future().add_done_callback(
