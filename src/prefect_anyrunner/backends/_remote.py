@@ -72,8 +72,11 @@ class RemoteRunner(TrackedRunner):
                 if not self._users[digest]:
                     del self._users[digest]
                     unused.append(digest)
-            if unused:
-                self._drop(unused)
+            try:
+                if unused:
+                    self._drop(unused)
+            except Exception:  # a run has ended all the same; the end of the flow lets go of everything
+                self.logger.exception("A large argument could not be let go.")
 
     def map(
         self,
