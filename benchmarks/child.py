@@ -7,7 +7,6 @@ one the process waits until the server has seen the end of every task run: what 
 from __future__ import annotations
 
 import json
-import queue
 import sys
 import threading
 import time
@@ -195,7 +194,6 @@ def memory(order: dict[str, Any], address: str | None) -> Iterator[Row]:
     from prefect_anyrunner import map_settled
 
     total = order["memory_tasks"]
-    rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
     this = psutil.Process()
     tenths = 0
     began = time.perf_counter()
@@ -207,23 +205,15 @@ def memory(order: dict[str, Any], address: str | None) -> Iterator[Row]:
         tenths += 1
         family = [this, *this.children(recursive=True)]
         held = {f"{each.pid} {_role(each, this)}": round(each.memory_info().rss / 1e6, 1) for each in family}
-        rows.put({"variant": "ours", "done": done, "seconds": time.perf_counter() - began, "megabytes": held})
+        told = {"variant": "ours", "done": done, "seconds": time.perf_counter() - began, "megabytes": held}
+        print(json.dumps({"measure": "memory", "runner": order["runner"], **told}), flush=True)
 
     def body() -> Row:
         map_settled(noop, (number for number in range(total)), window=500, progress=look)
         return {"runs": 0}
 
-    def run() -> None:
-        try:
-            in_flow(make(order["runner"], "ours", order["workers"], address), body)
-        finally:
-            rows.put(None)
-
-    flow_thread = threading.Thread(target=run)
-    flow_thread.start()
-    while (row := rows.get()) is not None:
-        yield row
-    flow_thread.join()
+    in_flow(make(order["runner"], "ours", order["workers"], address), body)
+    yield from ()
 
 
 def _role(process: psutil.Process, this: psutil.Process) -> str:
