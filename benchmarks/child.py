@@ -6,6 +6,7 @@ one the process waits until the server has seen the end of every task run: what 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
@@ -91,12 +92,14 @@ def overhead(order: dict[str, Any], address: str | None) -> Iterator[Row]:
 
     def timed(n: int) -> Row:
         before = warm(workers)
+        spent = _cpu_seconds()
         began = time.perf_counter()
         futures = noop.map(range(n))
         submitted = time.perf_counter() - began
         for future in futures:
             future.result()
-        return {"submit_s": submitted, "total_s": time.perf_counter() - began, "runs": before + n}
+        total = time.perf_counter() - began
+        return {"submit_s": submitted, "total_s": total, "cpu_s": _cpu_seconds() - spent, "runs": before + n}
 
     for size in order["sizes"]:
         for repeat in range(order["repeats"] if size < LARGE else 1):
@@ -115,6 +118,17 @@ def overhead(order: dict[str, Any], address: str | None) -> Iterator[Row]:
                 else:
                     continue
                 yield {"variant": variant, "size": size, "repeat": repeat, **row}
+
+
+def _cpu_seconds() -> float:
+    """Return the CPU seconds of this process and all that it started: driver, scheduler and workers, no server."""
+    this = psutil.Process()
+    spent = 0.0
+    for each in (this, *this.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = each.cpu_times()
+            spent += times.user + times.system
+    return spent
 
 
 def settling(order: dict[str, Any], address: str | None) -> Iterator[Row]:
