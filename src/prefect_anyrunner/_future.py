@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeVar
@@ -28,8 +29,17 @@ class Tracker(Protocol):
         """Stop runs; see `AnyFuture.cancel`."""
         ...
 
-    def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> AbstractContextManager[None]:
+    def blocking(self) -> AbstractContextManager[None]:
         """Free the worker that the calling thread holds while it waits (rule N1)."""
+        ...
+
+    @property
+    def lends(self) -> bool:
+        """Whether the engine frees a worker only for waits of its own, which `lend` makes."""
+        ...
+
+    def lend(self, futures: Sequence[AnyFuture[Any]], timeout: float | None) -> None:
+        """Free the worker that the calling thread holds until one of `futures` has ended, for `timeout` seconds."""
         ...
 
 
@@ -112,8 +122,11 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         """Wait until the run has ended, at most `timeout` seconds (None: no limit). Never raises for the run."""
         self.look.taken = True
         if not self._done.done():
+            end = None if timeout is None else time.monotonic() + timeout
             with self.blocking():
-                concurrent.futures.wait([self._done], timeout)
+                if self.lends:
+                    self.lend((self,), timeout)
+                concurrent.futures.wait([self._done], None if end is None else max(0.0, end - time.monotonic()))
         raise_if_suspended()
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
@@ -166,7 +179,19 @@ class AnyFuture(PrefectTaskRunFuture[R]):
     def blocking(self) -> AbstractContextManager[None]:
         """Hold this around a wait for this future that is not `wait()`: frees its worker (rule N1)."""
         tracker = self.tracker
-        return nullcontext() if tracker is None or self._done.done() else tracker.blocking((self,))
+        return nullcontext() if tracker is None or self._done.done() else tracker.blocking()
+
+    @property
+    def lends(self) -> bool:
+        """Whether a wait for this future that is not `wait()` frees its worker only in `lend`."""
+        tracker = self.tracker
+        return tracker is not None and tracker.lends
+
+    def lend(self, futures: Sequence[AnyFuture[Any]], timeout: float | None) -> None:
+        """Wait for one of `futures`, all of this one's runner, in the way that frees the worker (rule N1)."""
+        tracker = self.tracker
+        if tracker is not None:
+            tracker.lend(futures, timeout)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.outcome() is None and current_worker() is not None:

@@ -156,6 +156,10 @@ def _as_is(column: list[Any]) -> list[Any]:
     return column
 
 
+LEND = 0.2
+"""Seconds that a task lends its worker (Ray) at a time."""
+
+
 class _Mapping:
     """What is in flight, as one `Waiting` for each chunk that was submitted."""
 
@@ -233,8 +237,13 @@ class _Mapping:
         """Return what has ended; with `wait`, once something has."""
         arrived: list[tuple[_Chunk, int]] = []
         if wait:
-            with suppress(queue.Empty), next(iter(self._chunks.values())).waiting.blocking():
-                arrived.append(self._inbox.get(timeout=max(0.0, self._next_round - time.monotonic())))
+            first = next(iter(self._chunks.values())).waiting
+            pause = max(0.0, self._next_round - time.monotonic())
+            if first.lends:
+                first.lend(min(pause, LEND))  # this waits for the oldest of the runs: others are looked at in between
+                pause = min(pause, 0.01)
+            with suppress(queue.Empty), first.blocking():
+                arrived.append(self._inbox.get(timeout=pause))
         with suppress(queue.Empty):
             while True:
                 arrived.append(self._inbox.get_nowait())

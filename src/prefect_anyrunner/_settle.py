@@ -18,6 +18,8 @@ from prefect_anyrunner._shape import laid_out
 from prefect_anyrunner._waiting import Ended, Waiting, checked_timeout
 
 T = TypeVar("T")
+TURN = 0.05
+"""Seconds that an event loop may stand still at a time, where a worker is lent to others only meanwhile (Ray)."""
 
 
 def settle(
@@ -228,8 +230,10 @@ def _rounds(waiting: Waiting, *, lend: bool = False) -> Iterator[list[Ended]]:
         with suppress(queue.Empty):
             if lend:
                 with waiting.blocking():
+                    waiting.lend()
                     keys.append(inbox.get(timeout=waiting.pause()))
             else:
+                waiting.lend()
                 keys.append(inbox.get(timeout=waiting.pause()))
             while True:
                 keys.append(inbox.get_nowait())
@@ -252,6 +256,9 @@ async def _arounds(waiting: Waiting, *, lend: bool = False) -> AsyncIterator[lis
         keys = []
         with suppress(TimeoutError):
             async with asyncio.timeout(waiting.pause()):
+                while waiting.lends and inbox.empty():  # the worker is lent and the loop goes on, in turn
+                    waiting.lend(TURN)
+                    await asyncio.sleep(TURN)
                 if lend:
                     with waiting.blocking():
                         keys.append(await inbox.get())

@@ -180,10 +180,23 @@ class Waiting:
     def blocking(self) -> AbstractContextManager[Any]:
         """Return what to hold while waiting, so that a waiting task lends its worker to others (rule N1)."""
         # Futures of one runner all free the same worker: that of the calling thread.
-        ours = next((run.future for run in self.open.values() if run.stock is None), None)
-        blocking = getattr(ours, "blocking", nullcontext)
+        blocking = getattr(self._ours(), "blocking", nullcontext)
         context: AbstractContextManager[Any] = blocking()
         return context
+
+    @property
+    def lends(self) -> bool:
+        """Whether the worker of the calling task is free only during `lend`."""
+        return bool(getattr(self._ours(), "lends", False))
+
+    def lend(self, most: float = math.inf) -> None:
+        """Wait until a run has ended, where only that frees a worker; as long as `pause` says, or `most` seconds."""
+        if self.lends:
+            futures = [run.future for run in self.open.values() if run.stock is None]
+            futures[0].lend(futures, min(self.pause(), most))
+
+    def _ours(self) -> Any:
+        return next((run.future for run in self.open.values() if run.stock is None), None)
 
     def told(self, ended: Sequence[Ended], known: Iterable[Outcome] = ()) -> list[Ended]:
         """Return `ended` with names and roots for the stock runs in it, asked for in bulk."""

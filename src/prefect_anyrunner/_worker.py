@@ -26,7 +26,7 @@ from weakref import WeakValueDictionary
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import SyncClientContext, hydrated_context
+from prefect.context import FlowRunContext, SyncClientContext, hydrated_context
 from prefect.exceptions import CancelledRun, CrashedRun, FailedRun
 from prefect.results import should_persist_result
 from prefect.settings import get_current_settings
@@ -35,7 +35,7 @@ from prefect.task_engine import run_task_async, run_task_sync
 from prefect.tasks import Task
 
 from ._errors import AnyRunnerError, CannotTravel
-from ._interrupt import leave_body, stoppable
+from ._interrupt import Interrupted, leave_body, stoppable
 from ._prefect import ResultRecord, ResultRecordMetadata, error_in, result_in
 from ._preflight import look_for, unreachable
 from ._transport import dumps, loads, pack_error
@@ -260,7 +260,16 @@ def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Pa
                 run_sync(**engine)
         except BaseException as exc:
             raised = exc
+        _finish_children(stop=isinstance(raised, Interrupted))
         return pack(side, task, task_run, raised)
+
+
+def _finish_children(*, stop: bool) -> None:
+    """Have what the body submitted end while there is somebody to tell of it (rule S1); `stop`: have it cancelled."""
+    flow = FlowRunContext.get()
+    finish = getattr(flow.task_runner, "finish_children", None) if flow is not None else None
+    if finish is not None:
+        finish(stop=stop)
 
 
 def run_engine(task: Task[Any, Any], task_run: TaskRun, parameters: dict[str, Any], *, wait_for: Any = None) -> None:

@@ -562,7 +562,7 @@ class HoldsWorkersThatWait(Threads):
     """Deadlocks when all its workers wait for what they have submitted."""
 
     @contextmanager
-    def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> Iterator[None]:
+    def blocking(self) -> Iterator[None]:
         yield
 
     def let_go(self) -> None:

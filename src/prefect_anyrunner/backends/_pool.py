@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import pebble
 from pebble.common.types import Result, ResultStatus
+from pebble.pool.base_pool import PoolStatus
 from pebble.pool.process import PoolManager, dictionary_values
 
 
@@ -21,6 +23,16 @@ class Pool(pebble.ProcessPool):
     def __init__(self, *, broken: Callable[[Pool], None], **settings: Any) -> None:
         super().__init__(**settings)
         self._pool_manager = _Workers(self._context, settings["context"], lambda: broken(self))
+        self._ending = threading.Lock()
+        self._ended = False
+
+    def end(self) -> None:
+        """Stop the pool and its workers, once, and wait for that; not in a thread of the pool itself."""
+        with self._ending:
+            if not self._ended:
+                self.stop()  # type: ignore[no-untyped-call]
+                self.join()
+                self._ended = True
 
 
 class _Workers(PoolManager):
@@ -51,8 +63,11 @@ class _Workers(PoolManager):
             )
 
     def handle_broken_pool(self, error: BrokenProcessPool) -> None:
+        with self.context.status_mutex:
+            first, self.context.status = self.context.alive, PoolStatus.ERROR
         super().handle_broken_pool(error)
-        self._broken()
+        if first:  # else it was stopped, or another of its threads has told
+            self._broken()
 
 
 def _said(code: int | None) -> str:

@@ -15,6 +15,7 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from enum import Enum
@@ -148,9 +149,17 @@ class TrackedRunner:
         """Ask a running body to stop."""
         raise NotImplementedError
 
-    def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> AbstractContextManager[None]:
+    def blocking(self) -> AbstractContextManager[None]:
         """Free the worker that the calling thread holds while it waits (rule N1)."""
         raise NotImplementedError
+
+    @property
+    def lends(self) -> bool:
+        """Whether the engine frees a worker only for waits of its own, which `lend` makes."""
+        return False
+
+    def lend(self, futures: Sequence[AnyFuture[Any]], timeout: float | None) -> None:
+        """Free the worker that the calling thread holds until one of `futures` has ended, for `timeout` seconds."""
 
     def _settings(self) -> dict[str, Any]:
         """Return the arguments that make another runner like this one."""
@@ -396,6 +405,8 @@ class TrackedRunner:
                 )
             self._dispatch([run])
         elif run.cancel_asked:
+            if started:
+                self._lost.append(run.task_run)
             self._end_cancelled(
                 run, "It was cancelled while it ran." if started else "It was cancelled before it started."
             )
@@ -572,6 +583,26 @@ class TrackedRunner:
         stock = getattr(super(), "cancel_all", None)
         if stock is not None:
             stock()
+
+    # --- the end of a task that submits (rules S1, N1) -----------------------------------------------------------
+
+    def finish_children(self, *, stop: bool) -> None:
+        """Wait until every run that was submitted here has ended: the runs of a task do not outlive it on a worker.
+
+        `stop`: have them cancelled first. For the runner of a task, whose worker is lent to others meanwhile.
+        """
+        while True:
+            with self._runs_lock:
+                futures = [run.future for run in self._runs.values()]
+            if not futures:
+                return
+            if stop:
+                self.cancel_runs([future.task_run_id for future in futures], running=True)
+            with self.blocking():
+                if self.lends:
+                    self.lend(futures, None)
+                else:
+                    wait([future.wrapped_future for future in futures])
 
     # --- the end of the flow run (rule E1) -----------------------------------------------------------------------
 

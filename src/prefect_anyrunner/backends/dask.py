@@ -379,7 +379,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             client.loop.add_callback(client._run, interrupt, run.claim, workers=[owner], on_error="ignore")
 
     @contextmanager
-    def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> Iterator[None]:
+    def blocking(self) -> Iterator[None]:
         """Free the worker that the calling thread holds while it waits (rule N1)."""
         # Only the thread that Dask gave a task has a place to give back, and only once: waits of one thread overlap
         # where an async task gathers several, and the place is taken back after the last of them.

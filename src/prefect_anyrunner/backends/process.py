@@ -98,10 +98,10 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         try:
             self._finish(exc_type)
         finally:
-            if self._pool is not None:
-                self._pool.stop()  # type: ignore[no-untyped-call]
-                self._pool.join()
-                self._pool = None
+            with self._pool_lock:
+                pool, self._pool = self._pool, None
+            if pool is not None:
+                pool.end()
             for retiring in self._retiring:
                 retiring.join()
             self._retiring.clear()
@@ -125,9 +125,14 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         return super().submit(task, parameters, wait_for, dependencies)
 
     @contextmanager
-    def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> Iterator[None]:
+    def blocking(self) -> Iterator[None]:
         """Free the worker that the calling thread holds while it waits (rule N1)."""
         yield
+
+    def finish_children(self, *, stop: bool) -> None:
+        """Wait until every run that was submitted here has ended; see `TrackedRunner.finish_children`."""
+        if self._inner is not None:
+            self._inner.finish_children(stop=stop)
 
     # --- the pool ------------------------------------------------------------------------------------------------
 
@@ -209,8 +214,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         with self._pool_lock:
             if self._pool is pool:
                 self._pool = None
-        pool.stop()  # type: ignore[no-untyped-call]
-        pool.join()
+        pool.end()
         with self._runs_lock:
             sent = [run.engine for run in self._runs.values() if isinstance(run.engine, _Sent)]
         for engine in sent:
@@ -231,8 +235,9 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         return [self._withdraw(run.claim) for run in runs]
 
     def _interrupt(self, run: Run) -> None:
-        if run.engine is not None:
-            run.engine.future.cancel()  # pebble stops the worker
+        engine = run.engine
+        if engine is not None:
+            engine.future.cancel()  # pebble stops the worker
 
 
 class _Sent(NamedTuple):

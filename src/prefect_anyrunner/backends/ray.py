@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Self
+from uuid import UUID
 
 import prefect_ray
 import ray
@@ -26,6 +30,10 @@ from ._remote import RemoteRunner
 from ._tracked import Run
 
 _NAMESPACE = b"prefect_anyrunner"
+_LOOK_AGAIN = 0.5
+"""Seconds after which a task that waits for what Ray runs looks what has been given to Ray meanwhile."""
+_ON_ITS_WAY = 0.02
+"""The same while nothing of what it waits for is with Ray."""
 
 
 class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: ignore[misc]  # one future for all
@@ -277,16 +285,42 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         if run.engine is not None and self._there():
             ray.cancel(run.engine, force=False)
 
-    @contextmanager
-    def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> Iterator[None]:
-        """Free the worker that the calling thread holds while it waits (rule N1)."""
-        if self._nested:
-            # Ray frees the CPU of a task only while that task itself waits for Ray.
-            with self._runs_lock:
-                refs = [run.engine for each in futures if (run := self._runs.get(each.task_run_id)) and run.engine]
-            if refs:
-                ray.wait(refs, num_returns=len(refs))
-        yield
+    def blocking(self) -> AbstractContextManager[None]:
+        """Free no worker: Ray does that only in `lend`."""
+        return nullcontext()
+
+    @property
+    def lends(self) -> bool:
+        """Whether this is the runner of a task: Ray frees the CPU of one only while that task itself waits for Ray."""
+        return self._nested
+
+    def lend(self, futures: Sequence[AnyFuture[Any]], timeout: float | None) -> None:
+        """Free the CPU of the calling task until one of `futures` has ended, for `timeout` seconds (rule N1)."""
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        told: set[Any] = set()  # what Ray is done with, whose outcome is on its way here
+        while (left := end - time.monotonic()) > 0 and all(each.outcome() is None for each in futures):
+            if waited := self._with_ray(futures) - told:
+                ready, _ = ray.wait(list(waited), num_returns=1, timeout=min(left, _LOOK_AGAIN))
+                told.update(ready)
+            else:
+                wait([each.wrapped_future for each in futures], min(left, _ON_ITS_WAY), FIRST_COMPLETED)
+
+    def _with_ray(self, futures: Sequence[AnyFuture[Any]]) -> set[Any]:
+        """Return what Ray is at for `futures`: the runs themselves, or those that they wait for in turn."""
+        found: set[Any] = set()
+        todo: list[Any] = list(futures)
+        seen: set[UUID] = set()
+        with self._runs_lock:
+            while todo:
+                run = self._runs.get(getattr(todo.pop(), "task_run_id", None))  # type: ignore[arg-type]  # or a state
+                if run is None or run.id in seen:
+                    continue
+                seen.add(run.id)
+                if run.engine is not None:
+                    found.add(run.engine)
+                else:
+                    todo += run.upstreams
+        return found
 
 
 _TOKEN_VARIABLE = "RAY_AUTH_TOKEN"

@@ -15,7 +15,6 @@ from prefect.futures import resolve_futures_to_states
 from prefect.task_runners import TaskRunner
 
 from .._errors import CannotTravel
-from .._future import AnyFuture
 from .._interrupt import interrupt, leave_body, stoppable
 from .._transport import pack_error, round_trip, unpack_error
 from .._worker import error_of, process_name, result_of, run_engine
@@ -98,7 +97,7 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
         self._start_more()
 
     @contextmanager
-    def blocking(self, futures: tuple[AnyFuture[Any], ...] = ()) -> Iterator[None]:
+    def blocking(self) -> Iterator[None]:
         """Free the worker that the calling thread holds while it waits (rule N1)."""
         ident = threading.get_ident()
         if ident not in self._slot_holders:

@@ -11,7 +11,7 @@ from typing import Any
 from .. import Status
 from ..backends import Capability
 from . import nasty_tasks, tasks
-from ._subject import Subject, contradictions, ended, statuses, until
+from ._subject import Subject, contradictions, ended, read_task_run, statuses, told_within, until
 from ._table import case
 
 
@@ -113,6 +113,37 @@ def returned_future(run: Subject) -> None:
             assert type(ended(nested["failed"]).error) is tasks.Broken
 
     run.inside(body)
+
+
+@case("N1-chain", "A task may wait for a run that waits for others which it submitted, with every worker in use.")
+def chain_in_a_task(run: Subject) -> None:
+    """Submit a chain from as many tasks as there are workers."""
+    count = run.workers
+    outcomes = run.inside(lambda: [ended(each) for each in nasty_tasks.submit_chain.map(range(count))])
+    assert [(each.status, each.value) for each in outcomes] == [(Status.COMPLETED, 4 * n) for n in range(count)]
+
+
+@case("N1-timeouts", "Inside a task a wait ends when its time is up, and outcomes come as runs end.")
+def timeouts_in_a_task(run: Subject) -> None:
+    """Wait in every way for a run that goes on until the waits have ended."""
+    outcome = run.inside(lambda: ended(nasty_tasks.wait_in_vain.submit(run.path("started"), run.path("go"))))
+    assert outcome.value == ["unfinished", "double", "done"], outcome
+
+
+@case("N1-timeouts-async", "Inside an async task a wait ends when its time is up, and outcomes come as runs end.")
+def timeouts_in_an_async_task(run: Subject) -> None:
+    """Do as in N1-timeouts, in an async task."""
+    outcome = run.inside(lambda: ended(nasty_tasks.wait_in_vain_async.submit(run.path("started"), run.path("go"))))
+    assert outcome.value == ["unfinished", "double", "done"], outcome
+
+
+@case("S1-left-by-a-task", "What a task has submitted and not waited for ends all the same, and the API shows it.")
+def left_by_a_task(run: Subject) -> None:
+    """Submit from a task what goes on until that task has completed, and end the flow run right after it."""
+    outcome = run.flow(lambda: ended(nasty_tasks.submit_and_leave.submit(run.path("started"), run.path("go"))))
+    assert outcome.status is Status.COMPLETED, outcome
+    for run_id in outcome.value:
+        until(lambda: (state := read_task_run(run_id).state) is not None and state.is_final(), within=told_within())  # noqa: B023
 
 
 @case("N1-from-a-thread", "A task may submit from threads of its own, and wait there.")

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Failed, Pending
 
+from .. import as_settled, asettle, settle
 from . import tasks
 
 
@@ -79,6 +81,55 @@ def return_pending() -> Any:
 def return_future(number: int) -> Any:
     """Return the futures of runs that it does not wait for."""
     return [tasks.double.submit(number), {"failed": tasks.raise_rich.submit()}]
+
+
+@task
+def submit_chain(number: int) -> Any:
+    """Submit a task and one that takes its result, and wait for the second."""
+    first: Any = tasks.double.submit(number)
+    future: Any = tasks.double.submit(first)
+    return future.result(timeout=100)
+
+
+@task
+def wait_in_vain(started: str, go: str) -> Any:
+    """Wait for a run that goes on until that is done with, and for one that ends meanwhile."""
+    holding: Any = tasks.hold.submit(started, go)
+    try:
+        holding.wait(0.01)
+        said = [settle(holding, timeout=0.01)[0].status.value]
+        first = next(iter(as_settled([holding, tasks.double.submit(1)])))
+        said.append(first.task_name)
+    finally:
+        Path(go).touch()
+    return [*said, holding.result()]
+
+
+@task
+async def wait_in_vain_async(started: str, go: str) -> Any:
+    """Do as `wait_in_vain`, in an event loop."""
+    holding: Any = tasks.hold.submit(started, go)
+    try:
+        said = [(await asettle(holding, timeout=0.01))[0].status.value]
+        async for outcome in as_settled([holding, tasks.double.submit(1)]):
+            said.append(outcome.task_name)
+            Path(go).touch()
+    finally:
+        Path(go).touch()
+    return [*said[:2], holding.result()]
+
+
+def _touch(task: Any, run: TaskRun, state: State[Any]) -> None:
+    Path(run.name).touch()  # the one thing of the run's arguments that a hook sees
+
+
+@task(task_run_name="{go}", on_completion=[_touch])
+def submit_and_leave(started: str, go: str) -> Any:
+    """Submit tasks that go on until this one has completed, others behind them, and wait for none."""
+    children: list[Any] = [tasks.hold.submit(started, go) for _ in range(4)]
+    children += [tasks.double.submit(number) for number in range(20)]
+    children.append(tasks.echo.submit(children[0]))
+    return [child.task_run_id for child in children]
 
 
 @task
