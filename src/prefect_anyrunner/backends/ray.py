@@ -6,6 +6,7 @@ import math
 import os
 import re
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import prefect_ray
@@ -107,6 +109,8 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         return self
 
     def _connect(self) -> None:
+        if self.address is not None and ray.is_initialized():
+            self._check_same(self.address)
         if self.address is None or ray.is_initialized():
             if self.address is None and not ray.is_initialized():
                 self._lent_token = _lend_token()
@@ -125,16 +129,25 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 raise skew from exc
             lines = str(exc).strip().splitlines() or [type(exc).__name__]
             why = " ".join(dict.fromkeys([lines[0], lines[-1]]))  # the end of a traceback from there
-            raise EngineUnreachable(
-                f"No Ray cluster answered at {self.address} within {self.connect_timeout:g} seconds: {why}",
-                address=self.address,
-            ) from exc
+            told = f"The Ray cluster at {self.address} cannot be used: {why}"
+            if isinstance(exc, OSError):  # Ray's own word for no connection is one, too
+                told = f"No Ray cluster answered at {self.address} within {self.connect_timeout:g} seconds: {why}"
+            raise EngineUnreachable(told, address=self.address) from exc
+
+    def _check_same(self, address: str) -> None:
+        """Raise EngineUnreachable if this process is connected to another Ray than the one asked for."""
+        wanted = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
+        connected = _connected_to()
+        if wanted == "auto" or _is_same(wanted, connected):
+            return
+        raise EngineUnreachable(
+            f"The task runner is to use the Ray cluster at {wanted}, but this process is connected to the one at "
+            f"{connected}, and can only use one: call ray.shutdown() first, or leave the address out to use that one.",
+            address=wanted,
+        )
 
     def _within_timeout(self) -> None:
         """Connect as prefect-ray does, but only once somebody listens: Ray itself retries for half a minute or more."""
-        import socket
-        from urllib.parse import urlsplit
-
         assert self.address is not None
         where = urlsplit(self.address if "//" in self.address else f"//{self.address}")
         with socket.create_connection((where.hostname or "", where.port or 10001), self.connect_timeout):
@@ -323,6 +336,37 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         return found
 
 
+def _connected_to() -> str:
+    """Return the address of the Ray that this process is connected to, as one would ask for it."""
+    client = ray.util.client.ray
+    if client.is_connected():  # type: ignore[no-untyped-call]
+        return f"ray://{client.client_worker._conn_str}"
+    address: str = ray.get_runtime_context().gcs_address
+    return address
+
+
+def _is_same(one: str, other: str) -> bool:
+    if one.startswith("ray://") != other.startswith("ray://"):
+        return False  # a client server tells nobody whose it is
+    (host, port), (other_host, other_port) = _host_and_port(one), _host_and_port(other)
+    return port == other_port and (host == other_host or bool(_numbers(host) & _numbers(other_host)))
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    parts = urlsplit(address if "//" in address else f"//{address}")
+    return parts.hostname or "", parts.port or (10001 if parts.scheme == "ray" else 6379)
+
+
+def _numbers(host: str) -> set[str]:
+    try:
+        found = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
+    except OSError:
+        return set()
+    if any(number.startswith("127.") or number == "::1" for number in found):
+        found |= {"127.0.0.1", str(ray.util.get_node_ip_address())}  # type: ignore[no-untyped-call]
+    return found
+
+
 _TOKEN_VARIABLE = "RAY_AUTH_TOKEN"
 _token = ""
 
@@ -395,9 +439,12 @@ class _RaySide:
         return data
 
     def claim(self, key: str) -> str | None:
-        if _put_if_absent(key, process_name().encode()):
+        mine = f"{process_name()} {secrets.token_hex(8)}"
+        if _put_if_absent(key, mine.encode()):
             return None
-        return (internal_kv._internal_kv_get(key, namespace=_NAMESPACE) or b"claimed").decode()
+        found = (internal_kv._internal_kv_get(key, namespace=_NAMESPACE) or b"claimed").decode()
+        # Ray sends a put again whose answer was lost: then what stands there already is our own word.
+        return None if found == mine else found.partition(" ")[0]
 
 
 def _run_here(parcel: tuple[Any, ...], kept: dict[str, list[Any]]) -> Packed:

@@ -1,0 +1,52 @@
+"""A runner that is told where its Ray is uses that one or none, also where this process is connected to another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from prefect import flow, task
+
+from prefect_anyrunner import EngineUnreachable, settle
+
+pytestmark = pytest.mark.ray
+
+
+@task
+def double(number: int) -> int:
+    return 2 * number
+
+
+def runner(**settings: Any) -> Any:
+    from prefect_anyrunner.backends.ray import RayTaskRunner
+
+    return RayTaskRunner(**settings)
+
+
+def doubled(ray_runner: Any) -> list[int]:
+    @flow(task_runner=ray_runner)
+    def doubling() -> list[int]:
+        return settle(double.map([1, 2])).results()
+
+    return doubling()
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:9", "127.0.0.1:9", "ray://head.invalid:10001"])
+def test_another_address_is_refused(ray_head: str, address: str) -> None:
+    with pytest.raises(EngineUnreachable, match=r"connected to the one at .*ray\.shutdown\(\)") as caught:
+        doubled(runner(address=address))
+    assert ray_head in str(caught.value)
+    assert address in str(caught.value)
+
+
+def test_the_same_address_and_none_are_used(ray_head: str) -> None:
+    assert doubled(runner(address=ray_head)) == [2, 4]
+    assert doubled(runner()) == [2, 4]
+
+
+def test_auto_is_what_the_environment_says(ray_head: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(EngineUnreachable, match=r"127\.0\.0\.1:9"):
+        doubled(runner(address="auto"))
+    monkeypatch.setenv("RAY_ADDRESS", ray_head)
+    assert doubled(runner(address="auto")) == [2, 4]
