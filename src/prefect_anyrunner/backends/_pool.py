@@ -31,7 +31,10 @@ class Pool(pebble.ProcessPool):
         with self._ending:
             if not self._ended:
                 self.stop()  # type: ignore[no-untyped-call]
-                self.join()
+                try:
+                    self.join()
+                except KeyError:  # two of pebble's threads have stopped the same worker: the others are left to stop
+                    self.join()
                 self._ended = True
 
 
