@@ -20,11 +20,14 @@ demo: $(STAMP)
 	RAY_USAGE_STATS_ENABLED=0 DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
 	$(BIN)/anyrunner compare examples/stdlib_census.py:census --on thread,dask,ray
 
+# Two processes share the tests; those of one engine stay together, so that each engine starts once.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest tests
+	$(PYTEST) tests
 
 stock-tests: .venv-stock/.installed
 	.venv-stock/bin/python tests/stock_suites $(STOCK)
