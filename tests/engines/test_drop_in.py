@@ -68,9 +68,10 @@ def test_a_subclass_that_takes_no_arguments_is_duplicated_with_its_settings_and_
 
 
 def test_submitting_without_starting_is_told(backend: str) -> None:
+    before = set(multiprocessing.active_children())  # an engine of other tests may be here
     with pytest.raises(RuntimeError, match="Task runner is not started"):
         ours(backend)().submit(double, {"number": 1})
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_a_future_wraps_one_of_the_standard_library(prefect_server: str) -> None:

@@ -66,7 +66,7 @@ def test_different_answers_fail_the_run(pytester: pytest.Pytester) -> None:
         shown = result.stdout.str()
         for word in ("{}", "['{}']", "'on': '{}'"):
             one, other = (re.escape(word.format(name)) for name in ("thread", "process"))
-            assert re.search(rf"{one}.* {other}|{other}.* {one}", shown), shown
+            assert re.search(rf"{one}.*{other}|{other}.*{one}", shown), shown
         result.stdout.no_fnmatch_line("*'size' differs*")
         result.stdout.no_fnmatch_line("*test_same*differs*")
 

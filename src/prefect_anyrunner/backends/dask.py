@@ -14,7 +14,7 @@ from uuid import UUID
 import distributed
 import prefect_dask
 from dask.utils import format_bytes
-from distributed import rejoin, secede
+from distributed import secede
 from distributed.threadpoolexecutor import thread_state
 from prefect.client.schemas.objects import RunInput
 from prefect.exceptions import MissingResult
@@ -381,29 +381,11 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     @contextmanager
     def blocking(self) -> Iterator[None]:
         """Free the worker that the calling thread holds while it waits (rule N1)."""
-        # Only the thread that Dask gave a task has a place to give back, and only once: waits of one thread overlap
-        # where an async task gathers several, and the place is taken back after the last of them.
-        if not self._nested or not (_lent.waits or getattr(thread_state, "proceed", False)):
-            yield
-            return
-        if not _lent.waits:
+        # Only the thread that Dask gave a task has a place to give back, and it gives it back once for good: taking it
+        # again would wait for whatever took it, which may be waiting for this very task.
+        if self._nested and getattr(thread_state, "proceed", False):
             secede()  # type: ignore[no-untyped-call]
-        _lent.waits += 1
-        try:
-            yield
-        finally:
-            _lent.waits -= 1
-            if not _lent.waits:
-                rejoin()  # type: ignore[no-untyped-call]
-
-
-class _Lent(threading.local):
-    """How many waits of this thread its place in Dask's pool is lent for."""
-
-    waits = 0
-
-
-_lent = _Lent()
+        yield
 
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
