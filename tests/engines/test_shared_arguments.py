@@ -24,6 +24,21 @@ def size(value: bytes, number: int = 0) -> int:
     return len(value) + number
 
 
+class Lazy:
+    """What does not tell its size, as a dataframe of Dask does not."""
+
+    number = 7
+
+    @property
+    def nbytes(self) -> int:
+        raise NotImplementedError("nbytes is not implemented")
+
+
+@task
+def number_of(value: Lazy) -> int:
+    return value.number
+
+
 @task
 def make(number: int) -> bytes:
     return bytes([number]) * LARGE
@@ -96,6 +111,14 @@ def test_shared_once_and_let_go_after_the_last_run(spec: str, monkeypatch: pytes
         until(lambda: len(set(kept(runner))) == 3)
 
     sharing()
+
+
+def test_a_size_that_cannot_be_asked_for_is_no_failure(spec: str) -> None:
+    @flow(task_runner=pick(spec))
+    def one() -> None:
+        assert settle(number_of.submit(Lazy())).results() == [7]
+
+    one()
 
 
 def test_threads_that_begin_together_fetch_once() -> None:

@@ -229,5 +229,8 @@ def _weight(value: Any) -> int:
         value = value.result
     if isinstance(value, bytes | bytearray | str):
         return len(value)
-    size = getattr(value, "nbytes", 0)
+    try:
+        size = getattr(value, "nbytes", 0)
+    except Exception:  # a property of the user's object: that of a Dask dataframe raises NotImplementedError
+        return 0
     return size if isinstance(size, int) else 0
