@@ -1,4 +1,4 @@
-"""Run the tests that prefect, prefect-dask and prefect-ray ship for their own runners, with ours in their place.
+r"""Run the tests that prefect, prefect-dask and prefect-ray ship for their own runners, with ours in their place.
 
     python tests/stock_suites [dask] [ray] [prefect] [--prefect CHECKOUT] [--stop-ray] [-- PYTEST OPTIONS]
 
@@ -7,7 +7,11 @@ into a temporary folder. Those of prefect itself are in its repository only: `--
 is installed. Exit code 0 if all pass but those that `expected.toml` says must fail, which all do fail.
 
 prefect-ray's tests against an existing cluster run `ray stop --force`, which ends every Ray of this machine. They are
-left out without `--stop-ray`.
+left out without `--stop-ray`. In a PID namespace, with a mount of its own over /tmp/ray, it ends only what it has
+started (ports 6379 and 10001 must be free):
+
+    unshare --pid --mount --fork --mount-proc --kill-child bash -c \
+        'mount -t tmpfs tmpfs /tmp/ray; python tests/stock_suites ray --stop-ray; exit $?'
 """
 
 from __future__ import annotations
