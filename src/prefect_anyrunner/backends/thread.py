@@ -89,12 +89,26 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
                 run = self._queue.popleft()
                 run.engine = "started"
             assert self._executor is not None
-            self._executor.submit(self._run_here, run)
+            self._executor.submit(self._work, run)
 
-    def _free_slot(self) -> None:
+    def _work(self, run: Run | None) -> None:
+        # One run after the other: given to the pool from here, each would start a thread, as this one is not idle yet.
+        while run is not None:
+            self._run_here(run)
+            run = self._pass_slot_on()
+
+    def _pass_slot_on(self) -> Run | None:
+        """Give the slot of what has ended to who is next; return the run that is to go on in the calling thread."""
         with self._runs_lock:
-            self._slots_taken -= 1
-        self._start_more()
+            if self._resuming:  # whoever has started goes on before others start
+                self._resuming.popleft().set()
+            elif self._queue:
+                run = self._queue.popleft()
+                run.engine = "started"
+                return run
+            else:
+                self._slots_taken -= 1
+            return None
 
     @contextmanager
     def blocking(self) -> Iterator[None]:
@@ -104,7 +118,9 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
             yield
             return
         self._slot_holders.discard(ident)
-        self._free_slot()
+        with self._runs_lock:
+            self._slots_taken -= 1
+        self._start_more()
         try:
             yield
         finally:
@@ -130,7 +146,6 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
         except CannotTravel as exc:
             self._slot_holders.discard(ident)
             self.end_failed(run, exc)
-            self._free_slot()
             return
         except BaseException as exc:
             raised = exc
@@ -143,8 +158,6 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
                 self.end_as_engine_says(run, raised, worker=process_name())
         except BaseException as exc:  # a run must end, whatever cannot be read of its state
             self._end_crashed(run, f"its outcome could not be read: {exc!r}", exc)
-        finally:
-            self._free_slot()
 
     def _travelled(self, run: Run) -> dict[str, Any]:
         task = f"task {run.task.name!r}"
