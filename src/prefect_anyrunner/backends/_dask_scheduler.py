@@ -6,7 +6,6 @@ Sent to the scheduler by `register_plugin`; it imports nothing but distributed.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 KEEPER = "prefect-anyrunner-keeper"
-_CLAIM = re.compile(r"[0-9a-f]{32}\.\d+")
 _COMES_BACK_WITHIN = 60.0
 """Seconds after which a client that is gone does not come back."""
 _SETTLING = 60.0
@@ -36,6 +34,7 @@ class Keeper(SchedulerPlugin):
         self.claims: dict[str, dict[str, str]] = {}
         self.kept: dict[str, dict[str, bytes]] = {}
         self.clients: dict[str, str] = {}
+        self.claimed_for: dict[str, list[str]] = {}  # a Dask key, and what was claimed for it
         self.forgotten: deque[tuple[float, str]] = deque()
         self.out_of_memory: dict[str, int] = {}  # worker -> bytes it used when its nanny ended it
         self.scheduler: Any = None
@@ -44,17 +43,14 @@ class Keeper(SchedulerPlugin):
         self.scheduler = scheduler
         for operation in ("open", "put", "get", "drop", "claim", "claimed", "revoke", "let_go"):
             scheduler.handlers[f"anyrunner_{operation}"] = getattr(self, operation)
-        scheduler.stream_handlers["anyrunner_ended"] = self.ended
+        scheduler.stream_handlers["anyrunner_tell"] = self.tell
 
     def open(self, topic: str, client: str) -> None:
         self.claims[topic] = {}
         self.clients[topic] = client
 
-    def ended(self, topic: str, claim: str, outcome: bytes, worker: str) -> None:
-        """Pass on what a worker says of a run."""
-        self._tell(topic, {"claim": claim, "outcome": outcome})
-
-    def _tell(self, topic: str, event: dict[str, Any]) -> None:
+    def tell(self, topic: str, event: dict[str, Any], worker: str = "") -> None:
+        """Pass on what is said of runs, by a worker or here."""
         # Not by log_event, which would keep the last thousand of them here.
         if (client := self.clients.get(topic)) in self.scheduler.client_comms:
             self.scheduler.report({"op": "event", "topic": topic, "event": (time.time(), event)}, client=client)
@@ -70,13 +66,14 @@ class Keeper(SchedulerPlugin):
         for digest in digests:
             kept.pop(digest, None)
 
-    def claim(self, topic: str, claim: str, worker: str) -> str | None:
-        """Give the body to `worker`; return None, or who has it already."""
+    def claim(self, topic: str, claim: str, key: str, worker: str) -> str | None:
+        """Give the body to `worker`, which runs it for a Dask key; return None, or who has it already."""
         if (known := self.claims.get(topic)) is None:  # a run that its flow left behind reaches a worker only now
             return "revoked"
         if claim in known:  # also by the same worker: then Dask runs it again there
             return known[claim]
         known[claim] = worker
+        self.claimed_for.setdefault(key, []).append(claim)
         return None
 
     def claimed(self, topic: str, claims: list[str]) -> dict[str, str]:
@@ -91,13 +88,10 @@ class Keeper(SchedulerPlugin):
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Drop the claims of keys that Dask has forgotten a while ago; those of revoked runs stay with their topic."""
-        if finish != "forgotten" or not isinstance(key, str):
+        if finish != "forgotten" or (claims := self.claimed_for.pop(key, None)) is None:
             return
-        claim = key.rpartition("-")[2]
-        if not _CLAIM.fullmatch(claim):
-            return  # of another client
         now = time.monotonic()
-        self.forgotten.append((now, claim))
+        self.forgotten.extend((now, claim) for claim in claims)
         while self.forgotten[0][0] < now - _SETTLING:
             claim = self.forgotten.popleft()[1]
             for known in self.claims.values():
@@ -129,11 +123,11 @@ class Keeper(SchedulerPlugin):
         for topic, claims in self.claims.items():
             lost = [claim for claim, owner in claims.items() if owner == worker]
             if lost:
-                self._tell(topic, {"worker": worker, "claims": lost, "memory": memory})
+                self.tell(topic, {"worker": worker, "claims": lost, "memory": memory})
 
 
-def run_on_worker(parcel: tuple[Any, ...]) -> bytes | None:
-    """Run a parcel; here, because the scheduler loads what tasks call, and need not import Prefect for that."""
+def run_on_worker(work: tuple[Any, ...]) -> bytes | None:
+    """Run parcels; here, because the scheduler loads what tasks call, and need not import Prefect for that."""
     from .dask import run_here
 
-    return run_here(parcel)
+    return run_here(work)

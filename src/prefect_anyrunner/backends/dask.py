@@ -6,7 +6,8 @@ import importlib
 import pickle
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Self
 from uuid import UUID
@@ -33,6 +34,12 @@ from ._tracked import Phase, Run
 KEEP_ON_WORKER = 2**18
 """Bytes from which a result stays on its worker until somebody asks for it."""
 _FETCH_WITHIN = 300.0
+_GROUP = 8
+"""Runs that one Dask task carries at most: what Dask spends on a task is more than what Prefect's engine does."""
+_GROUP_BYTES = 2**16
+_GROUP_SECONDS = 0.2
+"""After which a worker gives back what it has not begun of a group, so that others can: long tasks spread as ever."""
+_GROUPS_PER_THREAD = 8
 
 
 class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore[misc,name-defined]  # one future
@@ -79,6 +86,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         self._threads: list[threading.Thread] = []
         self._topic = ""
         self._shipping = ExitStack()
+        self._slow: set[str] = set()  # digests of tasks that are not worth grouping
 
     @property
     def name(self) -> str:
@@ -278,38 +286,77 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 for run in batch:
                     self.lost(run, f"it could not be sent to the scheduler: {exc!r}", started=True, cause=exc)
 
-    def _send(self, batch: list[Run]) -> None:
+    def _send(self, batch: list[Run], *, alone: bool = False) -> None:
         if not self._there():
             raise EngineUnreachable(self._gone())
         # Looked at once: a run that another thread ends meanwhile, a cancelled one, loses its parcel.
         sent = [(run, parcel._replace(claim=run.claim)) for run in batch if (parcel := run.parcel) is not None]
         if not sent:
             return
+        groups = self._grouped(sent, 1 if alone or len(sent) < 2 * _GROUPS_PER_THREAD else self._group_size(len(sent)))
+        keys = [f"{group[0][0].task.name}-{group[0][1].claim}{'-alone' * alone}" for group in groups]
         with self._sending:
             futures = self._client.map(
                 run_on_worker,
-                [(self._topic, *parcel) for _, parcel in sent],
-                key=[f"{run.task.name}-{parcel.claim}" for run, parcel in sent],
+                [
+                    (self._topic, key, *(tuple(parcel) for _, parcel in group))
+                    for key, group in zip(keys, groups, strict=True)
+                ],
+                key=keys,
                 pure=False,
                 retries=0,
-                batch_size=len(sent),
+                batch_size=len(keys),
             )
-            for (run, _), future in zip(sent, futures, strict=True):
-                run.engine = future
-        for (run, parcel), future in zip(sent, futures, strict=True):
-            future.add_done_callback(lambda done, run=run, claim=parcel.claim: self._inbox.put((run, claim, done)))
+            for group, future in zip(groups, futures, strict=True):
+                for run, _ in group:
+                    run.engine = future
+        for group, future in zip(groups, futures, strict=True):
+            runs = [(run, parcel.claim) for run, parcel in group]
+            future.add_done_callback(lambda done, runs=runs: self._inbox.put((runs, done)))
+
+    def _group_size(self, count: int) -> int:
+        """Return how many of `count` runs one Dask task is to carry, so that every thread still gets several tasks."""
+        threads = sum(self._client.ncores().values())
+        return max(1, min(_GROUP, count // (_GROUPS_PER_THREAD * max(threads, 1)))) if threads else 1
+
+    def _grouped(self, sent: list[tuple[Run, Parcel]], most: int) -> list[list[tuple[Run, Parcel]]]:
+        """Cut runs into what one Dask task carries: runs of one task, small ones, none that was sent before."""
+        groups: list[list[tuple[Run, Parcel]]] = []
+        size = 0
+        for run, parcel in sent:
+            size += len(parcel.arguments)
+            joins = (
+                groups
+                and len(groups[-1]) < most
+                and size <= _GROUP_BYTES
+                and groups[-1][0][1].task == parcel.task
+                and parcel.task not in self._slow
+                and not run.sends
+            )
+            if joins:
+                groups[-1].append((run, parcel))
+            else:
+                groups.append([(run, parcel)])
+                size = len(parcel.arguments)
+        return groups
 
     def _collect_from_inbox(self) -> None:
         while (first := self._inbox.get()) is not None:
             if isinstance(first, dict):
                 self._take_in(first)
                 continue
-            run, claim, future = first
-            try:
-                self._done(run, claim, future)
-            except BaseException as exc:
-                self.lost(run, f"its outcome could not be collected: {exc!r}", started=True, cause=exc)
-            del first, run, future  # the last references: what Dask still holds for us it would compute again when lost
+            runs, future = first
+            for run, claim in runs:
+                try:
+                    self._done(run, claim, future)
+                except BaseException as exc:
+                    self.lost(run, f"its outcome could not be collected: {exc!r}", started=True, cause=exc)
+            del (
+                first,
+                runs,
+                run,
+                future,
+            )  # the last references: what Dask still holds for us it would compute again when lost
 
     def _told(self, event: Any) -> None:
         # Called in the client's event loop, where nothing may wait: what follows is the collecting thread's.
@@ -317,17 +364,10 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
 
     def _take_in(self, message: dict[str, Any]) -> None:
         if "outcome" in message:
-            claim = message["claim"]
-            with self._runs_lock:
-                run = self._runs.get(UUID(claim.partition(".")[0]))
-            if run is not None and run.claim == claim:  # else word of an execution that was given up before
-                if run.engine is None:  # its outcome was faster than the thread that sent it
-                    with self._sending:
-                        pass
-                try:
-                    self.arrived(run, pickle.loads(message["outcome"]), _Fetch(run.engine, run.id))
-                except BaseException as exc:
-                    self.lost(run, f"its outcome could not be read: {exc!r}", started=True, cause=exc)
+            self._take_in_outcome(message["claim"], message["key"], message["outcome"])
+            return
+        if "returned" in message:
+            self._send_again(set(message["returned"]), message["key"], message["begun"])
             return
         claims = set(message["claims"])
         with self._runs_lock:
@@ -341,9 +381,45 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         for run in lost:
             self.lost(run, why, started=True)
 
+    def _take_in_outcome(self, claim: str, key: str, outcome: bytes) -> None:
+        with self._runs_lock:
+            run = self._runs.get(UUID(claim.partition(".")[0]))
+        if run is None or run.claim != claim:  # word of an execution that was given up before
+            return
+        try:
+            packed: Packed = pickle.loads(outcome)
+            future = self._sent_as(run)
+            if future is None or future.key != key:
+                if packed.refused is not None:
+                    return  # Dask ran a group again, and this run is on its way by itself
+                future = distributed.Future(key, self._client)
+            self.arrived(run, packed, _Fetch(future, run.id))
+        except BaseException as exc:
+            self.lost(run, f"its outcome could not be read: {exc!r}", started=True, cause=exc)
+
+    def _sent_as(self, run: Run) -> Any:
+        """Return the Dask future that carries `run`; None once it has ended."""
+        if run.engine is None:  # word of it was faster than the thread that sent it
+            with self._sending:
+                pass
+        return run.engine
+
+    def _send_again(self, claims: set[str], key: str, begun: int) -> None:
+        """Send runs by themselves that a worker gave back, as their group took too long: it had `begun` some."""
+        with self._runs_lock:
+            runs = [run for run in self._runs.values() if run.claim in claims]
+        runs = [run for run in runs if (future := self._sent_as(run)) is not None and future.key == key]
+        if begun < len(claims):
+            self._slow |= {parcel.task for run in runs if (parcel := run.parcel) is not None}
+        try:
+            self._send(runs, alone=True)
+        except BaseException as exc:
+            for run in runs:
+                self.lost(run, f"it could not be sent to the scheduler: {exc!r}", started=True, cause=exc)
+
     def _done(self, run: Run, claim: str, future: Any) -> None:
         """End a run whose key is done without an outcome, which would have come before."""
-        if claim != run.claim or run.phase is Phase.ENDED:
+        if claim != run.claim or run.phase is Phase.ENDED or run.engine is not future:
             return
         if future.status == "cancelled":  # we cancel none: Dask does it to all when it loses the scheduler
             self._end_crashed(run, self._gone())
@@ -447,8 +523,9 @@ class _Fetch:
 class _DaskSide:
     backend = "dask"
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, key: str) -> None:
         self._topic = topic
+        self._key = key
         self._worker = distributed.get_worker()
 
     def name(self) -> str:
@@ -469,31 +546,57 @@ class _DaskSide:
         return data
 
     def claim(self, key: str) -> str | None:
-        refused: str | None = self._ask("anyrunner_claim", claim=key)
+        refused: str | None = self._ask("anyrunner_claim", claim=key, key=self._key)
         return refused
 
-    def tell(self, claim: str, packed: Packed) -> None:
-        """Send an outcome ahead of the word that its key is done: in the same stream, so in that order."""
+    def tell(self, **event: Any) -> None:
+        """Send word of runs ahead of the word that their key is done: in the same stream, so in that order."""
         worker = self._worker
-        message = {
-            "op": "anyrunner_ended",
-            "topic": self._topic,
-            "claim": claim,
-            "outcome": pickle.dumps(packed, pickle.HIGHEST_PROTOCOL),
-        }
+        message = {"op": "anyrunner_tell", "topic": self._topic, "event": {"key": self._key, **event}}
         worker.loop.add_callback(worker.batched_stream.send, message)
 
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        self._worker.loop.add_callback(self._worker.loop.call_later, seconds, call)
 
-def run_here(parcel: tuple[Any, ...]) -> bytes | None:
-    """Run a parcel and tell the driver; return what is to stay here until somebody asks, a large result."""
-    topic, *fields = parcel
-    side = _DaskSide(topic)
-    packed = run_parcel(side, Parcel(*fields))
-    kept: bytes | None = None
-    if packed.value_size >= KEEP_ON_WORKER and packed.metadata is None:
-        kept, packed = packed.value, packed._replace(value=None)
-    side.tell(fields[0], packed)
-    return kept
+
+class _Group:
+    """The runs that one Dask task carries; what is not begun in time goes back, for other workers to run."""
+
+    def __init__(self, side: _DaskSide, parcels: list[Parcel]) -> None:
+        self._side = side
+        self._left = deque(parcels)
+        self._count = len(parcels)
+        self._lock = threading.Lock()
+        if len(parcels) > 1:
+            side.later(_GROUP_SECONDS, self.give_back)
+
+    def next(self) -> Parcel | None:
+        with self._lock:
+            return self._left.popleft() if self._left else None
+
+    def give_back(self) -> None:
+        with self._lock:
+            claims = [parcel.claim for parcel in self._left]
+            self._left.clear()
+        if claims:
+            self._side.tell(returned=claims, begun=self._count - len(claims))
+
+
+def run_here(work: tuple[Any, ...]) -> bytes | None:
+    """Run parcels, one after the other, and tell the driver of each; return what stays here, a large result."""
+    topic, key, *parcels = work
+    side = _DaskSide(topic, key)
+    group = _Group(side, [Parcel(*fields) for fields in parcels])
+    while (parcel := group.next()) is not None:
+        packed = run_parcel(side, parcel)
+        kept: bytes | None = None
+        if packed.value_size >= KEEP_ON_WORKER and packed.metadata is None:
+            kept, packed = packed.value, packed._replace(value=None)
+            group.give_back()  # a Dask task keeps one result
+        side.tell(claim=parcel.claim, outcome=pickle.dumps(packed, pickle.HIGHEST_PROTOCOL))
+        if kept is not None:
+            return kept
+    return None
 
 
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:

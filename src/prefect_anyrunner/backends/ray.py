@@ -338,8 +338,8 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
 
 def _connected_to() -> str:
     """Return the address of the Ray that this process is connected to, as one would ask for it."""
-    client = ray.util.client.ray
-    if client.is_connected():  # type: ignore[no-untyped-call]
+    client = ray.util.client.ray.get_context()  # type: ignore[no-untyped-call]
+    if client.is_connected():
         return f"ray://{client.client_worker._conn_str}"
     address: str = ray.get_runtime_context().gcs_address
     return address
