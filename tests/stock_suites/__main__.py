@@ -67,7 +67,21 @@ def environment(home: Path) -> dict[str, str]:
 
 def run(suite: str, folder: Path, chosen: list[str]) -> int:
     """Run one suite's tests of its runners and return pytest's exit code."""
-    command = [sys.executable, "-m", "pytest", "-p", "swap_runners", "--suite", suite, "--timeout", "300", "-ra", "-q"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "swap_runners",
+        "--suite",
+        suite,
+        "--timeout",
+        "300",
+        "-ra",
+        "-q",
+        "--tb",
+        "native",
+    ]
     home = Path(tempfile.mkdtemp(prefix="anyrunner-"))
     try:
         done = subprocess.run([*command, *chosen], cwd=folder, env=environment(home))

@@ -106,8 +106,11 @@ class Bench:
             self._pipe.send(case.id)
         except (AnyRunnerError, OSError) as error:
             return Said(False, str(error), clean=False)
-        said = self._hear(self._seconds, f"hung: no end after {self._seconds:g} s")
-        return Said(False, said, "\n".join(self._tail()), clean=False) if isinstance(said, str) else said
+        said: Said | str = self._hear(self._seconds, f"hung: no end after {self._seconds:g} s")
+        if not isinstance(said, str):
+            return said
+        tail = self._tail()
+        return Said(False, f"{said}; its last words: {tail[-1]}" if tail else said, "\n".join(tail), clean=False)
 
     def _hear(self, seconds: float, silence: str) -> Any:
         """Return what the child says next, or a text that tells why it says nothing."""
