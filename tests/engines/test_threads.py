@@ -7,8 +7,7 @@ import threading
 import pytest
 from prefect import flow, task
 
-from prefect_anyrunner import gather
-from prefect_anyrunner.backends.thread import ThreadPoolTaskRunner
+from prefect_anyrunner import gather, pick
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -19,7 +18,7 @@ def own_thread(number: int) -> int:
 
 
 def test_no_more_threads_than_workers() -> None:
-    @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
+    @flow(task_runner=pick("thread://?max_workers=2"))
     def mapping() -> list[str]:
         before = set(threading.enumerate())
         gather(own_thread.map(range(40)))
