@@ -161,9 +161,12 @@ def _values(line: str, frame: types.FrameType) -> Iterable[str]:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, Outcome):
-        return f"{value.status.value}, {value.error!r}" if value.error is not None else f"{value.status.value}"
-    return repr(value)
+    try:
+        if isinstance(value, Outcome):
+            return f"{value.status.value}, {value.error!r}" if value.error is not None else f"{value.status.value}"
+        return repr(value)
+    except Exception:  # of a case about an error that cannot be printed
+        return f"a {type(value).__name__} that cannot be printed"
 
 
 def _clipped(text: str, length: int) -> str:

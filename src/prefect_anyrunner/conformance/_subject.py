@@ -42,7 +42,7 @@ def set_limit(seconds: float) -> None:
 
 def told_within() -> float:
     """Return the seconds that the Prefect API gets to show a state: events reach it a little later."""
-    return limit() * 0.4
+    return limit() * 0.8
 
 
 _STATE_NAMES = {

@@ -1,0 +1,14 @@
+"""What the table of rules says of a case that failed: never a failure of its own."""
+
+from __future__ import annotations
+
+import sys
+
+from prefect_anyrunner.conformance import nasty_tasks
+from prefect_anyrunner.conformance._child import _values
+
+
+def test_values_that_cannot_be_printed_are_told_as_such() -> None:
+    value = nasty_tasks.NoText(3)
+    assert list(_values("assert not value", sys._getframe())) == ["value = a NoText that cannot be printed"]
+    assert value.args == (3,)
