@@ -52,16 +52,22 @@ class RemoteRunner(TrackedRunner):
         super()._reset_tracking()
         self._users: dict[str, float] = {}
         self._users_lock = threading.Lock()
+        self._put_lock = threading.Lock()
         self._contexts: dict[tuple[int, int], tuple[str, Any, Any]] = {}
 
     def _keep(self, data: bytes, users: float = math.inf) -> str:
         """Put `data` away, once; it stays until it has been let go as often as it has users."""
         digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-        with self._users_lock:
-            if digest not in self._users:
+        # Two locks: the thread that ends a run, which takes the other one, may be the one that the engine puts with.
+        with self._put_lock:
+            with self._users_lock:
+                known = digest in self._users
+                if known:
+                    self._users[digest] += users
+            if not known:
                 self._put_away(digest, data)
-                self._users[digest] = 0
-            self._users[digest] += users
+                with self._users_lock:
+                    self._users[digest] = users
         return digest
 
     def _let_go(self, digests: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import queue
 import re
 import secrets
 import socket
@@ -69,6 +70,8 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         self._prefix = ""
         self._looked = False
         self._shipping = ExitStack()
+        self._inbox: queue.SimpleQueue[tuple[Run, str, Any] | None] = queue.SimpleQueue()
+        self._collecting: threading.Thread | None = None
 
     @property
     def name(self) -> str:
@@ -159,6 +162,9 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             if not self._there():
                 self.give_up(self._gone())
             self._finish(exc_info[0])
+            if self._collecting is not None:
+                self._inbox.put(None)
+                self._collecting.join()
             if self._prefix and self._runs_ever and self._there() and self._none_left_behind():
                 internal_kv._internal_kv_del(self._prefix, del_by_prefix=True, namespace=_NAMESPACE)
         finally:
@@ -230,6 +236,10 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
 
     def _dispatch(self, runs: list[Run]) -> None:
         self._runs_ever = True
+        with self._runs_lock:
+            if self._collecting is None:
+                self._collecting = threading.Thread(target=self._collect, name="anyrunner-ray-collect", daemon=True)
+                self._collecting.start()
         for run in runs:
             if run.parcel is None:
                 continue
@@ -242,10 +252,21 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 self._check_there()
                 run.engine = self._function({**options, "name": run.task.name}).remote(tuple(run.parcel), kept)
                 run.engine.future().add_done_callback(
-                    lambda future, run=run, claim=claim: self._engine_done(run, claim, future)
+                    lambda future, run=run, claim=claim: self._inbox.put((run, claim, future))
                 )
             except Exception as exc:
                 self.lost(run, f"it could not be given to Ray: {exc!r}", started=True, cause=exc)
+
+    def _collect(self) -> None:
+        # In a thread of its own: the one that Ray calls back in brings the answers to all calls into Ray, also to those
+        # of whoever waits for the end of a run.
+        while (ended := self._inbox.get()) is not None:
+            run, claim, future = ended
+            try:
+                self._engine_done(run, claim, future)
+            except BaseException as exc:
+                self.lost(run, f"its outcome could not be collected: {exc!r}", started=True, cause=exc)
+            del ended, run, future
 
     def _engine_done(self, run: Run, claim: str, future: Any) -> None:
         if claim != self._prefix + run.claim:  # word of an execution that was given up before
@@ -255,8 +276,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         except ray.exceptions.TaskCancelledError as exc:
             self.lost(run, "Ray cancelled it", started=True, cause=exc)
         except Exception as exc:
-            # Asked in a thread of its own: a call into Ray from its callback would wait for itself.
-            threading.Thread(target=self._lost_run, args=(run, claim, exc), daemon=True).start()
+            self._lost_run(run, claim, exc)
         else:
             self.arrived(run, packed)
 
