@@ -52,9 +52,13 @@ def run(
         _write_markdown(Path(markdown_file), markdown(everything))
     if len(everything) > 1:
         table = Table(show_edge=False, box=None, padding=(0, 2, 0, 0))
-        for heading in ("rule", "", *(report.spec for report in everything)):
-            table.add_column(heading)
-        for row in rows(everything):
+        lines = [["rule", "", *(each.spec.removesuffix("://") for each in everything)], *rows(everything)]
+        widths = [max(map(len, column)) + 2 for column in zip(*lines, strict=True)]
+        if sum(widths) - widths[1] + 30 > console.width:  # no place for what the rules say
+            lines = [[row[0], *row[2:]] for row in lines]
+        for heading in lines[0]:
+            table.add_column(heading, no_wrap=len(lines[0]) == len(everything) + 1)
+        for row in lines[1:]:
             table.add_row(*row)
         console.print(table)
     for spec, report in reports.items():

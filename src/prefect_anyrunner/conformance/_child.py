@@ -84,7 +84,8 @@ def _serve(pipe: Connection[Any, Any], engine: Engine, backend: Backend, folder:
             pipe.send(Said(False, str(error)))
         except BaseException as error:  # a stock runner may raise into the flow what a body raised
             text = "".join(traceback.format_exception(error))
-            pipe.send(Said(False, told(error), text, clean=_is_clean(error, subject)))
+            said = told(error).replace(str(folder), "...")  # a new one each time: reports can be compared
+            pipe.send(Said(False, said, text, clean=_is_clean(error, subject)))
         else:
             pipe.send(Said(True))
     shared.close()
