@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 from prefect.exceptions import CrashedRun
 from prefect.futures import PrefectFuture, PrefectFutureList
-from prefect.states import Completed, Running
+from prefect.states import Completed, Pending, Running
 from prefect.utilities.annotations import opaque, quote
 from prefect.utilities.engine import emit_task_run_state_change_event
 
@@ -680,6 +680,25 @@ class _SaysItIsDone(TellingFuture):
 @lie("W1-timeout")
 class SaysDoneBeforeItIs(Threads):
     future = _SaysItIsDone
+
+
+class _KnowsItsEndWhenAsked(TellingFuture):
+    asked = False
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
+        self.asked = True
+        return super().result(timeout, raise_on_failure)
+
+    @property
+    def state(self) -> State[Any]:
+        return Pending() if self.run.task.name == "raise_base" and not self.asked else super().state
+
+
+@lie("W1-prefect-waits")
+class LearnsItsEndFromResult(Threads):
+    """Leaves a future that was waited for in Prefect's ways without its state."""
+
+    future = _KnowsItsEndWhenAsked
 
 
 @lie("K1-before-start")
