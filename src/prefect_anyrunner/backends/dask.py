@@ -351,12 +351,8 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                     self._done(run, claim, future)
                 except BaseException as exc:
                     self.lost(run, f"its outcome could not be collected: {exc!r}", started=True, cause=exc)
-            del (
-                first,
-                runs,
-                run,
-                future,
-            )  # the last references: what Dask still holds for us it would compute again when lost
+            # The last references: what Dask still holds for us it would compute again when lost.
+            del first, runs, run, future
 
     def _told(self, event: Any) -> None:
         # Called in the client's event loop, where nothing may wait: what follows is the collecting thread's.
@@ -587,16 +583,18 @@ def run_here(work: tuple[Any, ...]) -> bytes | None:
     topic, key, *parcels = work
     side = _DaskSide(topic, key)
     group = _Group(side, [Parcel(*fields) for fields in parcels])
-    while (parcel := group.next()) is not None:
-        packed = run_parcel(side, parcel)
-        kept: bytes | None = None
-        if packed.value_size >= KEEP_ON_WORKER and packed.metadata is None:
-            kept, packed = packed.value, packed._replace(value=None)
-            group.give_back()  # a Dask task keeps one result
-        side.tell(claim=parcel.claim, outcome=pickle.dumps(packed, pickle.HIGHEST_PROTOCOL))
-        if kept is not None:
-            return kept
-    return None
+    try:
+        while (parcel := group.next()) is not None:
+            packed = run_parcel(side, parcel)
+            kept: bytes | None = None
+            if packed.value_size >= KEEP_ON_WORKER and packed.metadata is None:
+                kept, packed = packed.value, packed._replace(value=None)
+            side.tell(claim=parcel.claim, outcome=pickle.dumps(packed, pickle.HIGHEST_PROTOCOL))
+            if kept is not None:
+                return kept  # a Dask task keeps one result
+        return None
+    finally:
+        group.give_back()  # nothing, but after a large result, or when this itself fails
 
 
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
