@@ -293,7 +293,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         sent = [(run, parcel._replace(claim=run.claim)) for run in batch if (parcel := run.parcel) is not None]
         if not sent:
             return
-        groups = self._grouped(sent, 1 if alone or len(sent) < 2 * _GROUPS_PER_THREAD else self._group_size(len(sent)))
+        groups = self._grouped(sent, 1 if alone else self._group_size(len(sent)))
         keys = [f"{group[0][0].task.name}-{group[0][1].claim}{'-alone' * alone}" for group in groups]
         with self._sending:
             futures = self._client.map(
@@ -316,8 +316,10 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
 
     def _group_size(self, count: int) -> int:
         """Return how many of `count` runs one Dask task is to carry, so that every thread still gets several tasks."""
+        if count < 2 * _GROUPS_PER_THREAD:  # too few, however many threads there are: not worth asking
+            return 1
         threads = sum(self._client.ncores().values())
-        return max(1, min(_GROUP, count // (_GROUPS_PER_THREAD * max(threads, 1)))) if threads else 1
+        return max(1, min(_GROUP, count // (_GROUPS_PER_THREAD * threads))) if threads else 1
 
     def _grouped(self, sent: list[tuple[Run, Parcel]], most: int) -> list[list[tuple[Run, Parcel]]]:
         """Cut runs into what one Dask task carries: runs of one task, small ones, none that was sent before."""
