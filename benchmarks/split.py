@@ -15,7 +15,7 @@ from prefect import flow
 
 from benchmarks.tasks import noop
 from prefect_anyrunner._transport import loads
-from prefect_anyrunner._worker import Packed, Parcel, _warm_context, run_parcel
+from prefect_anyrunner._worker import Packed, Parcel, contexts, run_parcel
 from prefect_anyrunner._worker_engine import run_sync
 from prefect_anyrunner.backends._tracked import Run
 from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
@@ -82,10 +82,12 @@ def split(order: dict[str, Any], address: str | None) -> Iterator[dict[str, Any]
 def _alone(side: _Here, parcel: Parcel) -> float:
     task_run = pickle.loads(parcel.task_run)
     arguments = loads(parcel.arguments)
-    warm = _warm_context(side, parcel.context)
+    warm = contexts.take(side, parcel.context)
     began = time.thread_time()
     warm.context.copy().run(run_sync, task=noop, task_run=task_run, parameters=arguments)
-    return time.thread_time() - began
+    spent = time.thread_time() - began
+    contexts.give_back(side, parcel.context, warm)
+    return spent
 
 
 def _whole(side: _Here, parcel: Parcel) -> float:

@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -151,30 +150,21 @@ def _until_healthy(guard: subprocess.Popen[bytes], log: Path) -> None:
 @pytest.fixture(scope="session")
 def dask_cluster(prefect_server: str) -> Iterator[str]:
     """A `distributed.LocalCluster` of two processes on loopback; gives the address of its scheduler."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",  # None still asks for 8787, and warns when that is taken
-        local_directory=str(HOME / "dask"),
-        silence_logs="CRITICAL",
-    ) as cluster:
-        yield cluster.scheduler_address
+    pytest.importorskip("distributed")
+    from prefect_anyrunner import RunnerSpec
+    from prefect_anyrunner._engine import shared_engine
+
+    with shared_engine(RunnerSpec.parse("dask")) as engine:
+        assert engine.spec.address is not None
+        yield engine.spec.address
 
 
 @pytest.fixture(scope="session")
 def ray_head(prefect_server: str) -> Iterator[str]:
     """A Ray of its own with two CPUs, without dashboard; gives the address of its head."""
     ray = pytest.importorskip("ray")
-    folder = tempfile.mkdtemp(prefix="r")  # not in HOME: Ray puts sockets there, whose paths must be short
-    context = ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL", _temp_dir=folder
-    )
-    try:
-        yield context.address_info["gcs_address"]
-    finally:
-        # ray.init takes Ctrl-C and SIGTERM for itself.
-        ray.shutdown()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        shutil.rmtree(folder, ignore_errors=True)
+    from prefect_anyrunner import RunnerSpec
+    from prefect_anyrunner._engine import shared_engine
+
+    with shared_engine(RunnerSpec.parse("ray")):
+        yield ray.get_runtime_context().gcs_address

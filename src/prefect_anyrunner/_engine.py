@@ -67,6 +67,8 @@ def _dask_cluster(spec: RunnerSpec) -> Iterator[Engine]:
     import dask
     import distributed
 
+    from .backends.dask import patience
+
     options = dict(spec.options)
     if "cluster_class" not in options:
         options = {"n_workers": WORKERS, "threads_per_worker": 1, **options}
@@ -78,10 +80,8 @@ def _dask_cluster(spec: RunnerSpec) -> Iterator[Engine]:
             folder = stack.enter_context(TemporaryDirectory(prefix="anyrunner-", ignore_cleanup_errors=True))
             ours = {"host": "127.0.0.1", "silence_logs": "CRITICAL", "local_directory": folder}
             arguments = {**ours, **arguments}
-            # The folder is for its scheduler. A worker that takes longer than this to come back after a death (15 s
-            # by default) is given up for good: on a busy machine that leaves the cluster without any.
-            settings = {"temporary-directory": folder, "distributed.deploy.lost-worker-timeout": "10 minutes"}
-            stack.enter_context(dask.config.set(settings))
+            stack.enter_context(dask.config.set({"temporary-directory": folder}))  # its scheduler's
+            stack.enter_context(patience())
         # No client here: a flow run in this process would take it for its own.
         cluster = stack.enter_context(cluster_class(**arguments))
         if runner.adapt_kwargs:

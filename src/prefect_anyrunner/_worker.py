@@ -96,6 +96,7 @@ class WorkerSide(Protocol):
 
 
 _MAX_CONTEXTS = 4
+_MAX_FREE = max(32, os.cpu_count() or 1)  # of each; a worker of more threads than CPUs waits more than it computes
 _MAX_BYTES_KEPT = 128 * 2**20  # of a worker's memory; the newest is kept, whatever its size
 
 _here: contextvars.ContextVar[WorkerSide | None] = contextvars.ContextVar("anyrunner_worker", default=None)
@@ -146,9 +147,10 @@ _tasks: OrderedDict[str, Task[Any, Any]] = OrderedDict()
 
 
 class _Warm:
-    """A run's context, entered once in this thread: settings, flow run, one API client, one event loop if needed.
+    """A run's context, entered once: settings, flow run, one API client, one event loop if needed.
 
     A `contextvars.Context` keeps what was entered; each body runs in a copy of it, so no body sees another's changes.
+    One body at a time has it, in whatever thread: what it submits is waited for at its end by the runner in here.
     """
 
     def __init__(self, serialized: dict[str, Any], side: WorkerSide) -> None:
@@ -169,7 +171,7 @@ class _Warm:
         self._stack.enter_context(SyncClientContext())
 
     def run_async(self, coroutine: Any) -> Any:
-        """Run a coroutine in this thread's loop, which is kept; what it leaves behind is cancelled."""
+        """Run a coroutine in a loop that is kept; what it leaves behind is cancelled."""
         if self._runner is None:
             self._runner = asyncio.Runner()
         try:
@@ -188,7 +190,6 @@ class _Warm:
         self.context.run(self._stack.close)
 
 
-_warm = threading.local()
 _entered: set[_Warm] = set()  # kept until closed: a context that is dropped would be left in whatever context drops it
 
 
@@ -198,16 +199,38 @@ def _leave_all() -> None:
         warm.close()
 
 
-def _warm_context(side: WorkerSide, digest: str) -> _Warm:
-    contexts: OrderedDict[str, _Warm] | None = getattr(_warm, "contexts", None)
-    if contexts is None:
-        contexts = _warm.contexts = OrderedDict()
-    if (warm := contexts.get(digest)) is None:
-        warm = contexts[digest] = _Warm(_read_context(side, digest), side)
-        while len(contexts) > _MAX_CONTEXTS:
-            contexts.popitem(last=False)[1].close()
-    contexts.move_to_end(digest)
-    return warm
+class _Contexts:
+    """The contexts that no body has at the moment, of the flow runs that were served last.
+
+    They belong to no thread: on Dask, a task that waits gives its place to a new thread, and its own ends with it.
+    """
+
+    def __init__(self) -> None:
+        self._free: OrderedDict[tuple[str, str], list[_Warm]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, side: WorkerSide, digest: str) -> _Warm:
+        """Return a context for one body, until `give_back`; raises what entering it raises."""
+        with self._lock:
+            if free := self._free.get((digest, side.name())):
+                return free.pop()
+        return _Warm(_read_context(side, digest), side)
+
+    def give_back(self, side: WorkerSide, digest: str, warm: _Warm) -> None:
+        """Keep `warm` for the next body, and close what is too much."""
+        key = (digest, side.name())  # threads may be workers of their own: LocalCluster(processes=False)
+        with self._lock:
+            free = self._free.setdefault(key, [])
+            self._free.move_to_end(key)
+            free.append(warm)
+            surplus = [free.pop(0)] if len(free) > _MAX_FREE else []
+            while len(self._free) > _MAX_CONTEXTS:
+                surplus += self._free.popitem(last=False)[1]
+        for each in surplus:
+            each.close()
+
+
+contexts = _Contexts()
 
 
 def keep_context(serialized: dict[str, Any], engine: tuple[str, ...]) -> bytes:
@@ -227,7 +250,7 @@ def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
     if (refused := side.claim(parcel.claim)) is not None:
         return Packed(worker=side.name(), refused=refused)
     try:
-        warm = _warm_context(side, parcel.context)
+        warm = contexts.take(side, parcel.context)
     except AnyRunnerError as exc:
         return Packed(worker=side.name(), refused=str(exc), error=pack_error(exc))
     except BaseException as exc:
@@ -239,6 +262,7 @@ def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
         return _pack_crash(side, task_run, exc)
     finally:
         leave_body(parcel.claim)  # once more: an interruption may have come before the body's own took hold
+        contexts.give_back(side, parcel.context, warm)
 
 
 def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Packed:

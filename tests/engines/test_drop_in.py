@@ -94,6 +94,22 @@ def test_a_runner_that_has_stopped_its_cluster_can_start_another(prefect_server:
             assert runner.submit(double, {"number": number}).result() == 2 * number
 
 
+@pytest.mark.dask
+@pytest.mark.parametrize("chosen", [None, "3s"])
+def test_a_temporary_cluster_gives_up_no_worker_that_died(chosen: str | None, prefect_server: str) -> None:
+    import dask.config
+
+    setting = "distributed.deploy.lost-worker-timeout"
+    with dask.config.set({setting: chosen} if chosen else {}):
+        before = dask.config.get(setting)
+        with ours("dask")(
+            cluster_kwargs={"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
+        ) as runner:
+            runner.submit(double, {"number": 1}).wait()
+            assert dask.config.get(setting) == (chosen or "1 day")
+        assert dask.config.get(setting) == before
+
+
 @pytest.mark.parametrize("name", ["thread", "process"])
 def test_cancel_all_cancels_what_runs_and_what_waits(name: str, prefect_server: str, tmp_path: Path) -> None:
     with ours(name)(max_workers=1) as runner:

@@ -52,7 +52,9 @@ class Keeper(SchedulerPlugin):
     def tell(self, topic: str, event: dict[str, Any], worker: str = "") -> None:
         """Pass on what is said of runs, by a worker or here."""
         # Not by log_event, which would keep the last thousand of them here.
-        if (client := self.clients.get(topic)) in self.scheduler.client_comms:
+        client = self.clients.get(topic)
+        comm = self.scheduler.client_comms.get(client)
+        if comm is not None and not comm.closed():  # a nested runner's goes with its worker
             self.scheduler.report({"op": "event", "topic": topic, "event": (time.time(), event)}, client=client)
 
     def put(self, topic: str, digest: str, data: bytes) -> None:

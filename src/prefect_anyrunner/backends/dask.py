@@ -8,10 +8,11 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any, Self
 from uuid import UUID
 
+import dask.config
 import distributed
 import prefect_dask
 from dask.utils import format_bytes
@@ -40,6 +41,7 @@ _GROUP_BYTES = 2**16
 _GROUP_SECONDS = 0.2
 """After which a worker gives back what it has not begun of a group, so that others can: long tasks spread as ever."""
 _GROUPS_PER_THREAD = 8
+_LOST_WORKER = "distributed.deploy.lost-worker-timeout"
 
 
 class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore[misc,name-defined]  # one future
@@ -178,6 +180,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
 
     def _open_client(self) -> None:
         if self.address is None:
+            self._exit_stack.enter_context(patience())
             _ = self.client  # prefect-dask starts the cluster, and stops it in __exit__
             return
         given = self.client_kwargs
@@ -460,6 +463,14 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         if self._nested and getattr(thread_state, "proceed", False):
             secede()  # type: ignore[no-untyped-call]
         yield
+
+
+def patience() -> AbstractContextManager[Any]:
+    """Return what to hold while a local cluster is up, so that a worker that died comes back each time."""
+    # A cluster gives up for good whom it does not see 15 s after a death, though it may just be back from another one.
+    if dask.config.get(_LOST_WORKER) != "15s":
+        return nullcontext()  # not Dask's default: somebody has chosen it
+    return dask.config.set({_LOST_WORKER: "1 day"})
 
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
