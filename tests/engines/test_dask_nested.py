@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import decimal
 import threading
 from typing import Any
 
 import pytest
 from prefect import flow, task
+
+from prefect_anyrunner import gather
 
 pytestmark = pytest.mark.dask
 
@@ -20,6 +23,18 @@ def double(number: int) -> int:
 def quadruple(number: int) -> int:
     half: Any = double.submit(number)
     return 2 * int(half.result())
+
+
+@task
+def precision() -> int:
+    return decimal.getcontext().prec  # kept in a context variable
+
+
+@task
+def wait_with_precision(digits: int) -> Any:
+    decimal.setcontext(decimal.Context(prec=digits))
+    future: Any = precision.submit()
+    return future.result()
 
 
 def threads_of_runners() -> int:
@@ -42,3 +57,14 @@ def test_what_a_waiting_task_needs_is_used_again(dask_cluster: str) -> None:
 
     # On each of two workers at most two runners, that of a task and of the one it waits for, with two threads each.
     assert one_after_the_other() <= 8
+
+
+def test_what_runs_in_the_place_of_a_waiting_task_is_no_part_of_it(dask_cluster: str) -> None:
+    from prefect_anyrunner.backends.dask import DaskTaskRunner
+
+    @flow(task_runner=DaskTaskRunner(address=dask_cluster))
+    def several() -> list[int]:
+        digits: list[int] = gather(wait_with_precision.map(range(3, 13)))
+        return digits
+
+    assert set(several()) == {decimal.getcontext().prec}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import importlib
 import pickle
 import queue
@@ -593,6 +594,17 @@ class _Group:
 
 def run_here(work: tuple[Any, ...]) -> bytes | None:
     """Run parcels, one after the other, and tell the driver of each; return what stays here, a large result."""
+    # A task that waits gives its place away from within its body, and Dask begins what comes next in that context: in
+    # the body's transaction, say. Of all that only the worker, which Dask keeps in a variable, is meant for us.
+    worker = distributed.get_worker()
+    context = contextvars.Context()
+    for variable, value in contextvars.copy_context().items():
+        if value is worker:
+            context.run(variable.set, value)
+    return context.run(_run_all, work)
+
+
+def _run_all(work: tuple[Any, ...]) -> bytes | None:
     topic, key, *parcels = work
     side = _DaskSide(topic, key)
     group = _Group(side, [Parcel(*fields) for fields in parcels])
