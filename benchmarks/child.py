@@ -208,7 +208,6 @@ def memory(order: dict[str, Any], address: str | None) -> Iterator[Row]:
     from prefect_anyrunner import map_settled
 
     total = order["memory_tasks"]
-    this = psutil.Process()
     tenths = 0
     began = time.perf_counter()
 
@@ -217,6 +216,7 @@ def memory(order: dict[str, Any], address: str | None) -> Iterator[Row]:
         if done < total * (tenths + 1) // 10:
             return
         tenths += 1
+        this = psutil.Process()  # not outside: the flow travels to the workers, with all that it refers to
         family = [this, *this.children(recursive=True)]
         held = {f"{each.pid} {_role(each, this)}": round(each.memory_info().rss / 1e6, 1) for each in family}
         told = {"variant": "ours", "done": done, "seconds": time.perf_counter() - began, "megabytes": held}

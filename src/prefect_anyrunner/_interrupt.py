@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from prefect.tasks import Task
@@ -32,14 +33,23 @@ _asked: OrderedDict[str, None] = OrderedDict()
 _lock = threading.Lock()
 
 
-def stoppable(task: Task[Any, Any], claim: str) -> Task[Any, Any]:
-    """Return a copy of `task` whose body `interrupt(claim)` can stop while it runs, and keep from starting before."""
+_claim: ContextVar[str] = ContextVar("anyrunner_claim")
+
+
+def about_to_run(claim: str) -> None:
+    """Say for which claim the stoppable task runs that the calling context runs next."""
+    _claim.set(claim)
+
+
+def stoppable(task: Task[Any, Any]) -> Task[Any, Any]:
+    """Return a copy of `task` whose body `interrupt` can stop while it runs, and keep from starting before."""
     fn: Callable[..., Any] = task.fn
     body: Callable[..., Any]
     if task.isasync:
 
         @functools.wraps(fn)
         async def body(*args: Any, **kwargs: Any) -> Any:
+            claim = _claim.get()
             try:
                 _enter(claim, asyncio.current_task() or threading.get_ident())
                 return await fn(*args, **kwargs)
@@ -49,6 +59,7 @@ def stoppable(task: Task[Any, Any], claim: str) -> Task[Any, Any]:
 
         @functools.wraps(fn)
         def body(*args: Any, **kwargs: Any) -> Any:
+            claim = _claim.get()
             try:
                 _enter(claim, threading.get_ident())
                 return fn(*args, **kwargs)

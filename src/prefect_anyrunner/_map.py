@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -17,11 +17,11 @@ from prefect.exceptions import MappingLengthMismatch, MappingMissingIterable
 from prefect.tasks import Task
 from prefect.utilities.annotations import allow_failure, opaque, quote, unmapped
 from prefect.utilities.callables import get_call_parameters
-from prefect.utilities.collections import isiterable
+from prefect.utilities.collections import isiterable, visit_collection
 
-from prefect_anyrunner._outcome import Outcome, Status
+from prefect_anyrunner._outcome import LazyValue, Outcome, Status
 from prefect_anyrunner._policy import FailurePolicy, as_policy
-from prefect_anyrunner._prefect import raise_if_suspended
+from prefect_anyrunner._prefect import raise_if_suspended, unsent_events
 from prefect_anyrunner._progress import ProgressArgument, following
 from prefect_anyrunner._report import Report
 from prefect_anyrunner._rows import Rows
@@ -33,6 +33,10 @@ _CHUNKS = 4
 """Into how many parts a window is cut: runs are submitted a part at a time, for that is cheaper than one by one."""
 _PATIENCE = 0.05
 """Seconds after which what a slow input has given by then is submitted, before a part is full."""
+_UNSENT = 3000
+"""Events that may wait in this process to be sent, at some 17 kB each: Prefect emits faster than it sends."""
+_STUCK = 10.0
+"""Seconds after which events that do not get fewer are waited for no longer."""
 _END: Any = object()
 
 
@@ -85,7 +89,7 @@ def map_settled(
     if window < 1:
         raise ValueError(f"window must be at least 1, not {window!r}")
     inputs = _Inputs(task, iterables, named)
-    mapping = _Mapping(task, inputs, window, as_policy(policy), wait_for)
+    mapping = _Mapping(task, inputs, window, as_policy(policy), wait_for, keep_values=keep_values)
     rows = Rows(keep_values=keep_values)
     with following(progress, inputs.total) as follow:
         for outcomes in mapping.outcomes():
@@ -170,10 +174,19 @@ class _Mapping:
         window: int,
         policy: FailurePolicy,
         wait_for: Iterable[Any] | None,
+        *,
+        keep_values: bool,
     ) -> None:
         self.policy = policy
         self.withdrawn: set[int] = set()
-        self._map = _submitter(task, wait_for)
+        flow = FlowRunContext.get()
+        if flow is None or flow.task_runner is None:
+            raise RuntimeError("map_settled submits to the task runner of a flow run: call it inside a flow.")
+        self._flow = flow
+        self._runner = flow.task_runner
+        self._task = task
+        self._wait_for = list(wait_for) if wait_for is not None else None
+        self._keep_values = keep_values
         self._inputs = inputs
         self._window = window
         self._inbox: queue.SimpleQueue[tuple[_Chunk, int]] = queue.SimpleQueue()
@@ -184,13 +197,14 @@ class _Mapping:
         self._stopping = False
         self._cancelled: set[int] = set()
         self._next_round = time.monotonic() + TICK
+        self._backlog = _Backlog()
 
     def outcomes(self) -> Iterator[list[Outcome]]:
         """Yield outcomes as runs end, submitting others meanwhile, until nothing is left to submit or to wait for."""
         part = max(1, self._window // _CHUNKS)
         while self._open or not self._done:
             free = self._window - self._open
-            if self._done or free < part:
+            if self._done or free < part or self._backlog.too_long():
                 yield self._ended(wait=True)
             else:
                 yield self._submit(free)
@@ -226,7 +240,8 @@ class _Mapping:
         count = len(next(iter(columns.values())))
         if not count:
             return []
-        futures = self._map({**self._inputs.static, **self._inputs.annotated(columns)})
+        parameters = {**self._inputs.static, **self._inputs.annotated(columns)}  # split as `task.map` does it
+        futures: Iterable[Any] = self._runner.map(self._task, parameters, self._wait_for)
         chunk = _Chunk(futures, self._submitted)
         self._submitted += count
         self._open += count
@@ -236,7 +251,9 @@ class _Mapping:
     def _ended(self, *, wait: bool) -> list[Outcome]:
         """Return what has ended; with `wait`, once something has."""
         arrived: list[tuple[_Chunk, int]] = []
-        if wait:
+        if wait and not self._chunks:
+            time.sleep(0.05)  # for events to be sent: nobody tells
+        elif wait:
             first = next(iter(self._chunks.values())).waiting
             pause = max(0.0, self._next_round - time.monotonic())
             if first.lends:
@@ -263,10 +280,45 @@ class _Mapping:
 
     def _take(self, chunk: _Chunk, ended: list[Ended]) -> list[Outcome]:
         outcomes = chunk.told(ended)
+        if not self._keep_values:
+            for outcome in outcomes:
+                self._forget(outcome)
         self._open -= len(ended)
         if not chunk.waiting.open:
             del self._chunks[id(chunk)]
         return outcomes
+
+    def _forget(self, outcome: Outcome) -> None:
+        """Drop what Prefect notes of a run, in this process, for tasks that are given its result: nobody has it."""
+        if outcome.status is not Status.COMPLETED or outcome.task_run_id is None:
+            return
+        run_id, known = outcome.task_run_id, self._flow.run_results
+        self._flow.task_run_assets.pop(run_id, None)
+
+        def drop(part: Any) -> None:
+            if (entry := known.get(id(part))) is not None and entry[0].state_details.task_run_id == run_id:
+                del known[id(part)]
+
+        if not isinstance(outcome._value, LazyValue):  # one that is still on its way was made elsewhere
+            visit_collection(outcome._value, drop, max_depth=1, return_data=False)
+
+
+class _Backlog:
+    """The events that wait to be sent: a queue without a limit, which fast tasks fill for as long as inputs last."""
+
+    def __init__(self) -> None:
+        self._least = 0
+        self._since = 0.0
+
+    def too_long(self) -> bool:
+        """Tell whether submitting is to wait, which it does only while the events get fewer."""
+        unsent, now = unsent_events(), time.monotonic()
+        if unsent <= _UNSENT:
+            self._least = 0
+            return False
+        if not self._least or unsent < self._least:
+            self._least, self._since = unsent, now
+        return now - self._since < _STUCK
 
 
 class _Chunk:
@@ -287,13 +339,3 @@ class _Chunk:
             waiting.runs.pop(id(run.future), None)
             waiting.places[run.places[0]] = Place((), None)
         return outcomes
-
-
-def _submitter(task: Task[Any, Any], wait_for: Iterable[Any] | None) -> Callable[[dict[str, Any]], Iterable[Any]]:
-    """Return what submits one chunk, as `task.map` does once it has split the parameters."""
-    flow = FlowRunContext.get()
-    if flow is None or flow.task_runner is None:
-        raise RuntimeError("map_settled submits to the task runner of a flow run: call it inside a flow.")
-    runner = flow.task_runner
-    waited_for = list(wait_for) if wait_for is not None else None
-    return lambda parameters: runner.map(task, parameters, waited_for)

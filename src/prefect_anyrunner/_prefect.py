@@ -8,6 +8,7 @@ engine does (name, keys, inputs, parents, tags); its public twin,
 `result_in` and `error_in` read a state in the calling thread: without `_sync` Prefect decides by the running event loop
 whether they are coroutines. `final_state` is what a future of Prefect's has found out for good, read without asking the
 API. Attributes of the stock runners that the subclasses in `backends` use are in the test, too.
+`unsent_events` looks into the queue of the thread that sends events, which publicly can only be waited for without end.
 `raise_if_suspended` is what every future of Prefect calls after a wait, so that a suspended flow run stops there.
 """
 
@@ -20,6 +21,7 @@ from prefect._flow_run_suspension import (
 )
 from prefect._internal.result_records import ResultRecord, ResultRecordMetadata
 from prefect.client.schemas.objects import State
+from prefect.events.worker import EventsWorker
 from prefect.states import get_state_exception
 from prefect.task_engine import _create_task_run_locally as create_task_run
 from prefect.task_runners import _initialize_process_pool_worker as initialize_process_worker
@@ -33,6 +35,7 @@ __all__ = [
     "initialize_process_worker",
     "raise_if_suspended",
     "result_in",
+    "unsent_events",
 ]
 
 
@@ -51,3 +54,8 @@ def final_state(future: Any) -> State[Any] | None:
     """Return the state that a future has ended in, as far as it knows by itself."""
     state = getattr(future, "_final_state", None)
     return state if isinstance(state, State) else None
+
+
+def unsent_events() -> int:
+    """Return how many events this process has emitted and not yet sent."""
+    return EventsWorker.instance()._queue.qsize()

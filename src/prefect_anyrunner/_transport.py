@@ -17,6 +17,9 @@ from ._pack import pack_error as pack_error
 from ._pickler import TravelPickler
 from ._unpack import unpack_error as unpack_error
 
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+"""Types of which nothing needs looking into: most small results."""
+
 
 class _ValuePickler(TravelPickler):
     def reduce_error(self, exc: BaseException) -> tuple[Any, ...]:
@@ -42,6 +45,8 @@ def dumps(value: Any, *, what: str) -> bytes:
         CannotTravel: it cannot be pickled. The text names `what` and the object inside that is to blame,
             the cause is the pickling error (rule V1).
     """
+    if type(value) in _PLAIN:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     try:
         return _pickled(value)
     except Exception as problem:

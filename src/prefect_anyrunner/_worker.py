@@ -35,7 +35,7 @@ from prefect.task_engine import run_task_async, run_task_sync
 from prefect.tasks import Task
 
 from ._errors import AnyRunnerError, CannotTravel
-from ._interrupt import Interrupted, leave_body, stoppable
+from ._interrupt import Interrupted, about_to_run, leave_body, stoppable
 from ._prefect import ResultRecord, ResultRecordMetadata, error_in, result_in
 from ._preflight import look_for, unreachable
 from ._transport import dumps, loads, pack_error
@@ -277,7 +277,8 @@ def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Pa
     raised: BaseException | None = None
     with hydrated_context(extras, client=SyncClientContext.get().client) if extras else ExitStack():  # type: ignore[union-attr]
         try:
-            engine = {"task": stoppable(task, parcel.claim), "task_run": task_run, "parameters": arguments}
+            about_to_run(parcel.claim)
+            engine = {"task": task, "task_run": task_run, "parameters": arguments}
             if task.isasync:
                 warm.run_async(run_async(**engine))
             else:
@@ -285,7 +286,12 @@ def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Pa
         except BaseException as exc:
             raised = exc
         _finish_children(stop=isinstance(raised, Interrupted))
-        return pack(side, task, task_run, raised)
+        packed = pack(side, task, task_run, raised)
+    if (flow := FlowRunContext.get()) is not None:
+        # What Prefect notes of each run for those that the same process submits later: here nobody does any more.
+        flow.run_results.clear()
+        flow.task_run_assets.clear()
+    return packed
 
 
 def _finish_children(*, stop: bool) -> None:
@@ -318,7 +324,7 @@ def run_engine(task: Task[Any, Any], task_run: TaskRun, parameters: dict[str, An
 def _task(side: WorkerSide, digest: str, what: str) -> Task[Any, Any]:
     task = _tasks.get(digest)
     if task is None:
-        task = _tasks[digest] = loads(_kept.get(side, digest), what=what)
+        task = _tasks[digest] = stoppable(loads(_kept.get(side, digest), what=what))
         while len(_tasks) > 256:
             _tasks.popitem(last=False)
     return task

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from prefect import flow, task, unmapped
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MappingLengthMismatch, MappingMissingIterable
 
-from prefect_anyrunner import Report, Status, TaskRunsFailed, map_settled
+from prefect_anyrunner import Report, Status, TaskRunsFailed, _map, gather, map_settled, settle
+from prefect_anyrunner._prefect import unsent_events
 
 RUNNERS = [
     "thread",
@@ -187,3 +189,68 @@ def test_a_run_that_takes_long_does_not_stop_the_others(prefect_server: str, req
         make(request, "thread"), lambda: map_settled(wait_for_others, range(30), window=5, progress=follow)
     )
     assert report.counts == {Status.COMPLETED: 30}
+
+
+@task
+def large_number(number: int) -> list[int]:
+    return [10**6 + number]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_prefect_notes_of_runs_goes_with_their_values(
+    prefect_server: str, request: pytest.FixtureRequest, keep: bool
+) -> None:
+    def body() -> Any:
+        flow_run = FlowRunContext.get()
+        assert flow_run is not None
+        report = map_settled(large_number, range(50), window=20, keep_values=keep)
+        assert report.ok
+        links = {entry[0].state_details.task_run_id for entry in flow_run.run_results.values()}
+        assert len(links) == (50 if keep else 0)
+        assert len(flow_run.task_run_assets) == (50 if keep else 0)
+        return report
+
+    in_flow(make(request, "thread"), body)
+
+
+@task
+def notes() -> int:
+    flow_run, here = FlowRunContext.get(), TaskRunContext.get()
+    assert flow_run is not None and here is not None
+    return len(flow_run.run_results) + len(flow_run.task_run_assets.keys() - {here.task_run.id})
+
+
+def test_a_worker_keeps_no_notes_of_runs(prefect_server: str, request: pytest.FixtureRequest) -> None:
+    def body() -> Any:
+        settle(large_number.map(range(10)))
+        return gather([notes.submit() for _ in range(4)])
+
+    assert in_flow(make(request, "process"), body) == [0] * 4
+
+
+def test_events_that_are_not_sent_yet_hold_submitting_up(
+    prefect_server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 0
+    window = 20
+
+    def look(done: int, failed: int, of: int | None) -> None:
+        nonlocal most
+        most = max(most, unsent_events())
+
+    monkeypatch.setattr(_map, "_UNSENT", 30)
+    report = in_flow(
+        make(request, "thread"), lambda: map_settled(large_number, range(600), window=window, progress=look)
+    )
+    assert len(report) == 600
+    assert most < 30 + 4 * window, "a run has three events, and what is in flight still emits its own"
+
+
+@pytest.mark.parametrize("patience", [0.0, 0.2])
+def test_events_that_nobody_sends_are_not_waited_for_without_end(
+    prefect_server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr(_map, "unsent_events", lambda: 10**6)
+    monkeypatch.setattr(_map, "_STUCK", patience)
+    report = in_flow(make(request, "thread"), lambda: map_settled(large_number, range(50), window=20))
+    assert report.ok

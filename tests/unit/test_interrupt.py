@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prefect import task
 
-from prefect_anyrunner._interrupt import Interrupted, interrupt, stoppable
+from prefect_anyrunner._interrupt import Interrupted, about_to_run, interrupt, stoppable
 
 
 class Entered(logging.Handler):
@@ -39,6 +39,11 @@ def run_in_thread(fn: Any) -> tuple[threading.Thread, list[BaseException]]:
     return thread, raised
 
 
+def run(body: Any, claim: str) -> Any:
+    about_to_run(claim)
+    return stoppable(body).fn()
+
+
 def test_body_that_logs_is_interrupted_after_it_has_logged() -> None:
     handler = Entered()
     logger = logging.Logger("told")
@@ -52,7 +57,7 @@ def test_body_that_logs_is_interrupted_after_it_has_logged() -> None:
         while True:
             pass
 
-    thread, raised = run_in_thread(stoppable(body, "logs").fn)
+    thread, raised = run_in_thread(lambda: run(body, "logs"))
     handler.here.wait()
     interrupt("logs")
     handler.go.set()
@@ -71,8 +76,8 @@ def test_request_before_the_body_begins_keeps_it_from_running() -> None:
 
     interrupt("early")
     with pytest.raises(Interrupted):
-        stoppable(body, "early").fn()
-    stoppable(body, "another").fn()
+        run(body, "early")
+    run(body, "another")
     assert ran == [1]
 
 
@@ -81,7 +86,7 @@ def test_request_after_the_body_has_ended_hits_nothing() -> None:
     def body() -> str:
         return "done"
 
-    assert stoppable(body, "late").fn() == "done"
+    assert run(body, "late") == "done"
     interrupt("late")
     assert sum(range(1000)) == 499500
 
@@ -94,7 +99,7 @@ def test_coroutine_that_waits_is_cancelled_at_once() -> None:
         waiting.set()
         await asyncio.get_running_loop().create_future()
 
-    thread, raised = run_in_thread(lambda: asyncio.run(stoppable(body, "waits").fn()))
+    thread, raised = run_in_thread(lambda: asyncio.run(run(body, "waits")))
     waiting.wait()
     interrupt("waits")
     thread.join()
@@ -107,7 +112,8 @@ def test_copy_is_the_task_in_all_else() -> None:
         """Have a text."""
         return number
 
-    copied = stoppable(body, "copy")
+    about_to_run("copy")
+    copied = stoppable(body)
     assert (copied.name, copied.retries, copied.task_key) == (body.name, body.retries, body.task_key)
     assert copied.fn.__doc__ == body.fn.__doc__
     assert copied.fn(3) == 3

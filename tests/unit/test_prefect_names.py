@@ -38,6 +38,7 @@ def test_prefect_still_has(place: str) -> None:
 # Where an attribute is used, and by what in its own class.
 ATTRIBUTES = {
     ("prefect.futures:PrefectTaskRunFuture", "_final_state"),
+    ("prefect._internal.concurrency.services:QueueService", "_queue"),
     ("prefect.task_runners:TaskRunner", "_started"),
     ("prefect.task_runners:ThreadPoolTaskRunner", "_max_workers"),
     ("prefect.task_runners:ThreadPoolTaskRunner", "_executor"),

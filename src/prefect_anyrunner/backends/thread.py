@@ -15,7 +15,7 @@ from prefect.futures import resolve_futures_to_states
 from prefect.task_runners import TaskRunner
 
 from .._errors import CannotTravel
-from .._interrupt import interrupt, leave_body, stoppable
+from .._interrupt import about_to_run, interrupt, leave_body, stoppable
 from .._transport import pack_error, round_trip, unpack_error
 from .._worker import error_of, process_name, result_of, run_engine
 from ._tracked import Run, TrackedRunner
@@ -142,7 +142,8 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
         raised: BaseException | None = None
         try:
             parameters = self._travelled(run) if self.portable else run.parameters
-            run.context.run(run_engine, stoppable(run.task, run.claim), run.task_run, parameters, wait_for=run.wait_for)
+            run.context.run(about_to_run, run.claim)
+            run.context.run(run_engine, stoppable(run.task), run.task_run, parameters, wait_for=run.wait_for)
         except CannotTravel as exc:
             self._slot_holders.discard(ident)
             self.end_failed(run, exc)
