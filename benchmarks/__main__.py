@@ -55,9 +55,9 @@ def main() -> None:
     }
     print(json.dumps(machine, indent=1), flush=True)
     rows: list[dict[str, Any]] = []
-    with prefect_server() as env:
-        for measure in options.measures.split(","):
-            for runner in ["process"] if measure == "split" else options.runners.split(","):
+    for measure in options.measures.split(","):
+        for runner in ["process"] if measure == "split" else options.runners.split(","):
+            with prefect_server() as env:  # each its own: none works on what another one left
                 for row in _measured(measure, runner, options, env):
                     rows.append(row)
                     print(json.dumps(row), flush=True)

@@ -41,6 +41,11 @@ def about_to_run(claim: str) -> None:
     _claim.set(claim)
 
 
+def _about_to_run() -> str:
+    # By this name, which travels, with the task itself, in the context of what its body submits: a variable does not.
+    return _claim.get()
+
+
 def stoppable(task: Task[Any, Any]) -> Task[Any, Any]:
     """Return a copy of `task` whose body `interrupt` can stop while it runs, and keep from starting before."""
     fn: Callable[..., Any] = task.fn
@@ -49,7 +54,7 @@ def stoppable(task: Task[Any, Any]) -> Task[Any, Any]:
 
         @functools.wraps(fn)
         async def body(*args: Any, **kwargs: Any) -> Any:
-            claim = _claim.get()
+            claim = _about_to_run()
             try:
                 _enter(claim, asyncio.current_task() or threading.get_ident())
                 return await fn(*args, **kwargs)
@@ -59,7 +64,7 @@ def stoppable(task: Task[Any, Any]) -> Task[Any, Any]:
 
         @functools.wraps(fn)
         def body(*args: Any, **kwargs: Any) -> Any:
-            claim = _claim.get()
+            claim = _about_to_run()
             try:
                 _enter(claim, threading.get_ident())
                 return fn(*args, **kwargs)

@@ -11,6 +11,7 @@ import pytest
 from prefect import task
 
 from prefect_anyrunner._interrupt import Interrupted, about_to_run, interrupt, stoppable
+from prefect_anyrunner._transport import dumps, loads
 
 
 class Entered(logging.Handler):
@@ -118,3 +119,13 @@ def test_copy_is_the_task_in_all_else() -> None:
     assert copied.fn.__doc__ == body.fn.__doc__
     assert copied.fn(3) == 3
     assert body.fn is not copied.fn
+
+
+def test_copy_can_travel() -> None:
+    @task
+    def body(number: int) -> int:
+        return number
+
+    travelled = loads(dumps(stoppable(body), what="a task"))  # in the context of what the body submits
+    about_to_run("far")
+    assert travelled.fn(3) == 3
