@@ -299,7 +299,7 @@ class _Mapping:
             if (entry := known.get(id(part))) is not None and entry[0].state_details.task_run_id == run_id:
                 del known[id(part)]
 
-        if not isinstance(outcome._value, LazyValue):  # one that is still on its way was made elsewhere
+        if known and not isinstance(outcome._value, LazyValue):  # one that is still on its way was made elsewhere
             visit_collection(outcome._value, drop, max_depth=1, return_data=False)
 
 

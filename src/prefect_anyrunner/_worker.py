@@ -95,7 +95,7 @@ class WorkerSide(Protocol):
         ...
 
 
-_MAX_CONTEXTS = 4
+_MAX_CONTEXTS = 8  # more flow runs than that at a time enter theirs anew for each body
 _MAX_FREE = max(32, os.cpu_count() or 1)  # of each; a worker of more threads than CPUs waits more than it computes
 _MAX_BYTES_KEPT = 128 * 2**20  # of a worker's memory; the newest is kept, whatever its size
 
