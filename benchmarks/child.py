@@ -185,7 +185,9 @@ def _until_ended(runner: str, futures: Any) -> None:
     elif runner == "dask":
         import distributed
 
-        distributed.wait([future.wrapped_future for future in futures])  # type: ignore[no-untyped-call]
+        engines = [future.wrapped_future for future in futures]
+        with engines[0].client.as_current():
+            distributed.wait(engines)  # type: ignore[no-untyped-call]
     else:
         for future in futures:
             future.wrapped_future.exception()
