@@ -235,7 +235,7 @@ def memory(order: dict[str, Any], address: str | None) -> Iterator[Row]:
         map_settled(noop, (number for number in range(total)), window=500, progress=look)
         return {"runs": 0}
 
-    in_flow(make(order["runner"], "ours", order["workers"], address), body, check=False)
+    in_flow(make(order["runner"], "ours", order["workers"], address), body)
     yield from ()
 
 

@@ -98,6 +98,7 @@ def test_a_runner_that_has_stopped_its_cluster_can_start_another(prefect_server:
 @pytest.mark.parametrize("chosen", [None, "3s"])
 def test_a_temporary_cluster_gives_up_no_worker_that_died(chosen: str | None, prefect_server: str) -> None:
     import dask.config
+    import distributed  # noqa: F401  # brings the setting
 
     setting = "distributed.deploy.lost-worker-timeout"
     with dask.config.set({setting: chosen} if chosen else {}):
