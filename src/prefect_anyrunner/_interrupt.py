@@ -29,6 +29,7 @@ _UNSAFE = {"logging", "threading", "queue", "concurrent.futures._base", "concurr
 """Modules that hold locks which others wait for: what is raised in them may leave a lock taken for ever."""
 
 _bodies: dict[str, int | asyncio.Task[Any]] = {}  # claim -> ident of the thread that runs the body, or its asyncio task
+_requested: set[str] = set()  # bodies in whose thread Python is to raise, or has raised
 _asked: OrderedDict[str, None] = OrderedDict()
 _lock = threading.Lock()
 
@@ -97,8 +98,10 @@ def leave_body(claim: str) -> None:
     while True:
         try:
             with _lock:
-                if isinstance(ident := _bodies.pop(claim, None), int):  # asked for, and not yet raised: too late now
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), None)
+                if claim in _requested:  # and perhaps not yet raised: too late now
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), None)
+                    _requested.discard(claim)
+                _bodies.pop(claim, None)
             return
         except Interrupted:
             continue
@@ -134,6 +137,7 @@ def _pressed(claim: str) -> bool:
         if _is_unsafe(where):  # it went on between the look and the request, and has not seen that one yet
             raise_in(ctypes.c_ulong(where), None)
             return False
+        _requested.add(claim)
         return True
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextvars
-import copy
 import os
 import pickle
 import socket
@@ -38,17 +37,22 @@ from ._errors import AnyRunnerError, CannotTravel
 from ._interrupt import Interrupted, about_to_run, leave_body, stoppable
 from ._prefect import ResultRecord, ResultRecordMetadata, error_in, result_in
 from ._preflight import look_for, unreachable
+from ._task_run import copy_with, restored
 from ._transport import dumps, loads, pack_error
 from ._versions import refuse_skew, running
 from ._worker_engine import run_async, run_sync
 
 
 class Parcel(NamedTuple):
-    """One submitted run on its way to a worker; everything in it is bytes or text, so any pickle can carry it."""
+    """One submitted run on its way to a worker; everything in it is bytes or text, so any pickle can carry it.
+
+    `context`, `task`, `like` and `shared` are digests, of bytes that `WorkerSide.fetch` must be able to bring.
+    """
 
     claim: str
     context: str
     task: str
+    like: str
     task_run: bytes
     arguments: bytes
     shared: dict[str, str]
@@ -144,6 +148,7 @@ class _Fetching:
 
 _kept = _Kept()
 _tasks: OrderedDict[str, Task[Any, Any]] = OrderedDict()
+_likes: OrderedDict[str, TaskRun] = OrderedDict()
 
 
 class _Warm:
@@ -254,8 +259,8 @@ def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
     except AnyRunnerError as exc:
         return Packed(worker=side.name(), refused=str(exc), error=pack_error(exc))
     except BaseException as exc:
-        return _pack_crash(side, pickle.loads(parcel.task_run), exc)
-    task_run: TaskRun = pickle.loads(parcel.task_run)
+        return _pack_crash(side, _task_run(side, parcel), exc)
+    task_run = _task_run(side, parcel)
     try:
         return warm.context.copy().run(_run, warm, side, parcel, task_run)
     except BaseException as exc:
@@ -285,19 +290,20 @@ def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Pa
                 run_sync(**engine)
         except BaseException as exc:
             raised = exc
-        _finish_children(stop=isinstance(raised, Interrupted))
+        flow = FlowRunContext.get()
+        if flow is not None:
+            _finish_children(flow, stop=isinstance(raised, Interrupted))
         packed = pack(side, task, task_run, raised)
-    if (flow := FlowRunContext.get()) is not None:
+    if flow is not None:
         # What Prefect notes of each run for those that the same process submits later: here nobody does any more.
         flow.run_results.clear()
         flow.task_run_assets.clear()
     return packed
 
 
-def _finish_children(*, stop: bool) -> None:
+def _finish_children(flow: FlowRunContext, *, stop: bool) -> None:
     """Have what the body submitted end while there is somebody to tell of it (rule S1); `stop`: have it cancelled."""
-    flow = FlowRunContext.get()
-    finish = getattr(flow.task_runner, "finish_children", None) if flow is not None else None
+    finish = getattr(flow.task_runner, "finish_children", None)
     if finish is not None:
         finish(stop=stop)
 
@@ -319,6 +325,18 @@ def run_engine(task: Task[Any, Any], task_run: TaskRun, parameters: dict[str, An
         asyncio.run(run_task_async(**kwargs))
     else:
         run_task_sync(**kwargs)
+
+
+def _task_run(side: WorkerSide, parcel: Parcel) -> TaskRun:
+    told = pickle.loads(parcel.task_run)
+    if isinstance(told, TaskRun):
+        return told
+    if (like := _likes.get(parcel.like)) is None:
+        like = _likes[parcel.like] = pickle.loads(_kept.get(side, parcel.like))
+        while len(_likes) > 256:
+            _likes.popitem(last=False)
+    task_run: TaskRun = restored(told, like)
+    return task_run
 
 
 def _task(side: WorkerSide, digest: str, what: str) -> Task[Any, Any]:
@@ -434,10 +452,8 @@ def error_of(state: State[Any]) -> BaseException:
 
 
 def without_data(state: State[Any], data: Any = None) -> State[Any]:
-    """Return a copy of `state` with other data; Prefect's own `model_copy` would give it a new id and no timestamp."""
-    bare = copy.copy(state)
-    bare.data = data
-    return bare
+    """Return a copy of `state` with other data."""
+    return copy_with(state, {"data": data})
 
 
 def process_name() -> str:

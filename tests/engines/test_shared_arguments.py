@@ -103,12 +103,12 @@ def test_shared_once_and_let_go_after_the_last_run(spec: str, monkeypatch: pytes
         sizes = watched(runner, monkeypatch)
         for value in (b"a" * LARGE, b"b" * LARGE, b"a" * LARGE):
             assert settle(size.map(unmapped(value), range(6))).results() == [LARGE + number for number in range(6)]
-            until(lambda: len(set(kept(runner))) == 2)  # the context and the task stay
+            until(lambda: len(set(kept(runner))) == 3)  # the context, the task and a run of it stay
         assert len(sizes) == 3
         upstream: Any = make.submit(1)
         settle(size.map(unmapped(upstream), range(6))).raise_for_failures()
         assert len(sizes) == 4
-        until(lambda: len(set(kept(runner))) == 3)
+        until(lambda: len(set(kept(runner))) == 5)
 
     sharing()
 

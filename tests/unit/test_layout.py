@@ -33,6 +33,7 @@ WORKER = {
     "_anatomy",
     "_worker_engine",
     "_interrupt",
+    "_task_run",
 }
 PUBLIC = {*prefect_anyrunner._HOMES, "backends", "conformance"}
 HARNESS = {"_bench", "_child", "_conform", "_matrix", "test_conformance"}

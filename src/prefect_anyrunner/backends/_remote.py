@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from prefect.client.schemas.objects import State, TaskRunResult
+from prefect.client.schemas.objects import State, TaskRun, TaskRunResult
 from prefect.context import (
     AssetContext,
     FlowRunContext,
@@ -26,6 +26,7 @@ from prefect.tasks import MaterializingTask, Task
 from .._errors import CannotTravel, EngineUnreachable
 from .._future import AnyFuture
 from .._prefect import ResultRecord
+from .._task_run import differences
 from .._transport import dumps
 from .._worker import Parcel, keep_context
 from ._tracked import Phase, Run, TrackedRunner
@@ -54,6 +55,7 @@ class RemoteRunner(TrackedRunner):
         self._users_lock = threading.Lock()
         self._put_lock = threading.Lock()
         self._contexts: dict[tuple[int, int], tuple[str, Any, Any]] = {}
+        self._likes: dict[str, tuple[str, TaskRun]] = {}
 
     def _keep(self, data: bytes, users: float = math.inf) -> str:
         """Put `data` away, once; it stays until it has been let go as often as it has users."""
@@ -140,11 +142,17 @@ class RemoteRunner(TrackedRunner):
                 held.append(run.shared[name])
         if id(run.task) not in bulk:  # a task may be edited between two submits, so it is looked at each time
             bulk[id(run.task)] = (self._keep(dumps(run.task, what=f"task {run.task.name!r}")), run.task)
+        task = bulk[id(run.task)][0]
+        if task not in self._likes:
+            whole = pickle.dumps(run.task_run)
+            self._likes[task] = self._keep(whole), pickle.loads(whole)  # a copy: the run itself goes on
+        digest, like = self._likes[task]
         return Parcel(
             claim=run.claim,
             context=self._context(),
-            task=bulk[id(run.task)][0],
-            task_run=pickle.dumps(run.task_run),
+            task=task,
+            like=digest,
+            task_run=pickle.dumps(differences(run.task_run, like) or run.task_run, pickle.HIGHEST_PROTOCOL),
             arguments=self._arguments(run, small),
             shared=dict(run.shared),
             extras=self._extras(run),

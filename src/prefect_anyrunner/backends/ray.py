@@ -246,7 +246,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             run.parcel = run.parcel._replace(claim=self._prefix + run.claim)
             claim = run.parcel.claim
             options = run.context.run(lambda: dict(RemoteOptionsContext.get().current_remote_options))
-            needed = {run.parcel.context, run.parcel.task, *run.parcel.shared.values()}
+            needed = {run.parcel.context, run.parcel.task, run.parcel.like, *run.parcel.shared.values()}
             try:
                 kept = {digest: [self._kept[digest]] for digest in needed}  # in a list, a reference stays one
                 self._check_there()
