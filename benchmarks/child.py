@@ -1,14 +1,16 @@
 """One measure of one runner, in a process of its own: `python -m benchmarks.child '{"measure": ...}'`, rows on stdout.
 
 Stock and ours take turns on one engine whose workers are warm; each run is a flow run, timed from inside. After each
-one the process waits until the server has seen the end of every task run: what it still works on would slow the next.
-Only not after a large one, for which it would take minutes: that is the last one of its process, and of its server.
+one the process waits until the server has seen the end of every task run and has nothing left to do: else the one that
+comes next would pay for it. Only not after a large one, for which that would take minutes: it is the last one of its
+process, and of its server.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import threading
 import time
@@ -30,6 +32,7 @@ from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.context import FlowRunContext
 
 from benchmarks.engines import bare, engine, make
+from benchmarks.server import SERVER
 from benchmarks.split import split
 from benchmarks.tasks import noop, weigh
 
@@ -54,6 +57,8 @@ def in_flow(runner: Any, body: Callable[[], Row], *, check: bool = True) -> Row:
     row["flow_s"] = time.perf_counter() - began
     runs = row.pop("runs")
     row["missing_in_api"] = _until_told(flow_run_id, runs) if check else None
+    if check:
+        _until_quiet(psutil.Process(int(os.environ[SERVER])))
     return row
 
 
@@ -78,6 +83,13 @@ def _until_told(flow_run_id: UUID, runs: int) -> int:
                 seen, since = told, time.monotonic()
             time.sleep(0.25)
     return runs - seen
+
+
+def _until_quiet(server: psutil.Process) -> None:
+    """Wait, a minute at most, until the server is done with what came of a flow run after the ends of its task runs."""
+    until = time.monotonic() + 60
+    while server.cpu_percent(interval=1) > 10 and time.monotonic() < until:
+        continue
 
 
 def warm(workers: int) -> int:

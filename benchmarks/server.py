@@ -15,6 +15,9 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+SERVER = "BENCHMARK_SERVER_PID"
+"""The variable that tells who the server is, to see when it has nothing left to do."""
+
 
 def environment(home: Path, api: str) -> dict[str, str]:
     """Return the environment for everything that is measured: one server, no telemetry, no log lines per task."""
@@ -57,7 +60,7 @@ def prefect_server() -> Iterator[dict[str, str]]:
             )
         try:
             _until_healthy(server, env["PREFECT_API_URL"], home / "server.log")
-            yield env
+            yield {**env, SERVER: str(server.pid)}
         finally:
             _stop(server)
 

@@ -701,6 +701,28 @@ class LearnsItsEndFromResult(Threads):
     future = _KnowsItsEndWhenAsked
 
 
+class _StopsAtAnExit(TellingFuture):
+    exited = False
+
+    def when_done(self, fn: Any) -> None:
+        def call(future: Any) -> None:
+            if self.exited:
+                return
+            try:
+                fn(future)
+            except SystemExit:
+                self.exited = True
+
+        super().when_done(call)
+
+
+@lie("W1-callback-exits", within=3)
+class StopsCallingBackAtAnExit(Threads):
+    """Calls no callback any more after one that exited."""
+
+    future = _StopsAtAnExit
+
+
 @lie("K1-before-start")
 class StartsWhatIsCancelled(Threads):
     """Says Cancelled everywhere, and runs the body all the same."""
