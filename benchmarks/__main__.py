@@ -57,16 +57,18 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for measure in options.measures.split(","):
         for runner in ["process"] if measure == "split" else options.runners.split(","):
-            with prefect_server() as env:  # each its own: none works on what another one left
-                for row in _measured(measure, runner, options, env):
-                    rows.append(row)
-                    print(json.dumps(row), flush=True)
-                    options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+            for order in _orders(measure, runner, options):
+                with prefect_server() as env:  # each its own: none works on what another one left
+                    for row in _measured(order, env):
+                        rows.append(row)
+                        print(json.dumps(row), flush=True)
+                        options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     print(tables(rows))
     draw(rows, options.json.with_suffix(".svg"))
 
 
-def _measured(measure: str, runner: str, options: argparse.Namespace, env: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _orders(measure: str, runner: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield what to measure, a process each; overhead: an engine, too, for each turn of stock, ours and bare."""
     order = {
         **{name: value for name, value in vars(options).items() if name != "json"},
         "measure": measure,
@@ -74,6 +76,16 @@ def _measured(measure: str, runner: str, options: argparse.Namespace, env: dict[
         "sizes": [int(size) for size in options.sizes.split(",")],
         "variants": options.variants.split(","),
     }
+    if measure != "overhead":
+        yield order
+        return
+    for repeat in range(options.repeats):
+        for variant in order["variants"] if repeat % 2 == 0 else order["variants"][::-1]:
+            yield {**order, "variant": variant, "repeat": repeat}
+
+
+def _measured(order: dict[str, Any], env: dict[str, str]) -> Iterator[dict[str, Any]]:
+    measure, runner = order["measure"], order["runner"]
     if measure == "cold":
         yield from _cold(order, env)
         return

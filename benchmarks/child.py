@@ -1,9 +1,10 @@
 """One measure of one runner, in a process of its own: `python -m benchmarks.child '{"measure": ...}'`, rows on stdout.
 
-Stock and ours take turns on one engine whose workers are warm; each run is a flow run, timed from inside. After each
-one the process waits until the server has seen the end of every task run and has nothing left to do: else the one that
-comes next would pay for it. Only not after a large one, for which that would take minutes: it is the last one of its
-process, and of its server.
+Workers are warm; each run is a flow run, timed from inside. After each one the process waits until the server has seen
+the end of every task run and has nothing left to do: else the one that comes next would pay for it. Only not after a
+large one, for which that would take minutes: it is the last one of its process, and of its server.
+
+Overhead takes one variant in a process: what stock leaves in driver, workers and scheduler slows whatever comes next.
 """
 
 from __future__ import annotations
@@ -115,23 +116,23 @@ def overhead(order: dict[str, Any], address: str | None) -> Iterator[Row]:
         total = time.perf_counter() - began
         return {"submit_s": submitted, "total_s": total, "cpu_s": _cpu_seconds() - spent, "runs": before + n}
 
+    variant, repeat = order["variant"], order["repeat"]
     for size in order["sizes"]:
-        for repeat in range(order["repeats"] if size < LARGE else 1):
-            for variant in _in_turn(order["variants"], repeat if size < LARGE else 1):
-                if variant == "bare":
-                    with bare(order["runner"], workers, address) as submit:
-                        submit(4 * workers)[0]()
-                        began = time.perf_counter()
-                        wait, _keep = submit(size)
-                        submitted = time.perf_counter() - began
-                        wait()
-                        row: Row = {"submit_s": submitted, "total_s": time.perf_counter() - began}
-                elif variant == "ours" or size < LARGE:
-                    runner = make(order["runner"], variant, workers, address)
-                    row = in_flow(runner, lambda size=size: timed(size), check=size < LARGE)  # type: ignore[misc]
-                else:
-                    continue
-                yield {"variant": variant, "size": size, "repeat": repeat, **row}
+        large = size >= LARGE
+        if large and (repeat or variant == "stock"):
+            continue
+        if variant == "bare":
+            with bare(order["runner"], workers, address) as submit:
+                submit(4 * workers)[0]()
+                began = time.perf_counter()
+                wait, _keep = submit(size)
+                submitted = time.perf_counter() - began
+                wait()
+                row: Row = {"submit_s": submitted, "total_s": time.perf_counter() - began}
+        else:
+            runner = make(order["runner"], variant, workers, address)
+            row = in_flow(runner, lambda size=size: timed(size), check=not large)  # type: ignore[misc]
+        yield {"variant": variant, "size": size, "repeat": repeat, **row}
 
 
 def _cpu_seconds() -> float:
