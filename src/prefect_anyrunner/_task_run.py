@@ -31,7 +31,7 @@ def differences(model: BaseModel, like: BaseModel) -> tuple[Any, ...] | None:
         if kind is not type(other):
             fields[name] = value
         elif isinstance(value, BaseModel):
-            if (models.setdefault(name, differences(value, other))) is None:
+            if models.setdefault(name, differences(value, other)) is None:
                 return None
         elif kind in _OWN or (value is not other and value != other):
             if kind is UUID:
@@ -58,6 +58,6 @@ def copy_with(model: M, fields: dict[str, Any]) -> M:
     other = _new(type(model))
     _set(other, "__dict__", {**vars(model), **fields})
     _set(other, "__pydantic_fields_set__", set(model.model_fields_set))
-    _set(other, "__pydantic_extra__", None)
-    _set(other, "__pydantic_private__", None)
+    _set(other, "__pydantic_extra__", model.__pydantic_extra__)
+    _set(other, "__pydantic_private__", model.__pydantic_private__)
     return other

@@ -260,11 +260,12 @@ def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
         return Packed(worker=side.name(), refused=str(exc), error=pack_error(exc))
     except BaseException as exc:
         return _pack_crash(side, _task_run(side, parcel), exc)
-    task_run = _task_run(side, parcel)
     try:
-        return warm.context.copy().run(_run, warm, side, parcel, task_run)
-    except BaseException as exc:
-        return _pack_crash(side, task_run, exc)
+        task_run = _task_run(side, parcel)
+        try:
+            return warm.context.copy().run(_run, warm, side, parcel, task_run)
+        except BaseException as exc:
+            return _pack_crash(side, task_run, exc)
     finally:
         leave_body(parcel.claim)  # once more: an interruption may have come before the body's own took hold
         contexts.give_back(side, parcel.context, warm)
