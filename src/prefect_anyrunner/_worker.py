@@ -18,9 +18,10 @@ import socket
 import threading
 import traceback
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from prefect.client.orchestration import get_client
@@ -41,6 +42,8 @@ from ._task_run import copy_with, restored
 from ._transport import dumps, loads, pack_error
 from ._versions import refuse_skew, running
 from ._worker_engine import run_async, run_sync
+
+T = TypeVar("T")
 
 
 class Parcel(NamedTuple):
@@ -292,21 +295,15 @@ def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Pa
         except BaseException as exc:
             raised = exc
         flow = FlowRunContext.get()
-        if flow is not None:
-            _finish_children(flow, stop=isinstance(raised, Interrupted))
+        finish = getattr(flow.task_runner, "finish_children", None) if flow is not None else None
+        if finish is not None:  # what the body submitted ends while there is somebody to tell of it (rule S1)
+            finish(stop=isinstance(raised, Interrupted))
         packed = pack(side, task, task_run, raised)
     if flow is not None:
         # What Prefect notes of each run for those that the same process submits later: here nobody does any more.
         flow.run_results.clear()
         flow.task_run_assets.clear()
     return packed
-
-
-def _finish_children(flow: FlowRunContext, *, stop: bool) -> None:
-    """Have what the body submitted end while there is somebody to tell of it (rule S1); `stop`: have it cancelled."""
-    finish = getattr(flow.task_runner, "finish_children", None)
-    if finish is not None:
-        finish(stop=stop)
 
 
 def run_engine(task: Task[Any, Any], task_run: TaskRun, parameters: dict[str, Any], *, wait_for: Any = None) -> None:
@@ -332,21 +329,23 @@ def _task_run(side: WorkerSide, parcel: Parcel) -> TaskRun:
     told = pickle.loads(parcel.task_run)
     if isinstance(told, TaskRun):
         return told
-    if (like := _likes.get(parcel.like)) is None:
-        like = _likes[parcel.like] = pickle.loads(_kept.get(side, parcel.like))
-        while len(_likes) > 256:
-            _likes.popitem(last=False)
+    like = _known(_likes, parcel.like, lambda: pickle.loads(_kept.get(side, parcel.like)))
     task_run: TaskRun = restored(told, like)
     return task_run
 
 
 def _task(side: WorkerSide, digest: str, what: str) -> Task[Any, Any]:
-    task = _tasks.get(digest)
-    if task is None:
-        task = _tasks[digest] = stoppable(loads(_kept.get(side, digest), what=what))
-        while len(_tasks) > 256:
-            _tasks.popitem(last=False)
-    return task
+    return _known(_tasks, digest, lambda: stoppable(loads(_kept.get(side, digest), what=what)))
+
+
+def _known(known: OrderedDict[str, T], digest: str, make: Callable[[], T]) -> T:
+    """Return what `known` holds under `digest`, made at the first call; the oldest go first when there are too many."""
+    found = known.get(digest)
+    if found is None:
+        found = known[digest] = make()
+        while len(known) > 256:
+            known.popitem(last=False)
+    return found
 
 
 def pack(side: WorkerSide, task: Task[Any, Any], task_run: TaskRun, raised: BaseException | None) -> Packed:
