@@ -21,6 +21,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -458,7 +459,12 @@ def without_data(state: State[Any], data: Any = None) -> State[Any]:
 
 def process_name() -> str:
     """Return this process as `host:pid`."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return f"{_host()}:{os.getpid()}"
+
+
+@cache
+def _host() -> str:
+    return socket.gethostname()  # gives the GIL away, and waits for it: each time is felt
 
 
 def crashed_error(text: str, cause: BaseException | None = None) -> CrashedRun:
