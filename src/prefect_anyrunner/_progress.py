@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import IO, TYPE_CHECKING, cast
+
+from prefect.logging.handlers import PrefectConsoleHandler
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Progress = Callable[[int, int, int | None], object]
 """Called with (done, failed, total); `total` is None when it is not known."""
@@ -65,7 +72,12 @@ def _bar(total: int | None) -> Iterator[Progress]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    # What a flow prints stays on its way to a file, though rich would take it to the terminal.
+    with (
+        _logs_above(console),
+        Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as bar,
+    ):
         line = bar.add_task("", total=total, failed=0, rate=0.0)
 
         def draw(done: int, failed: int, total: int | None) -> None:
@@ -73,3 +85,27 @@ def _bar(total: int | None) -> Iterator[Progress]:
             bar.update(line, completed=done, failed=failed, total=total, rate=rate)
 
         yield draw
+
+
+@contextmanager
+def _logs_above(bar: Console) -> Iterator[None]:
+    """Have Prefect's log lines of this process written above the bar instead of into it."""
+    from rich.file_proxy import FileProxy
+
+    class Above(FileProxy):
+        @property
+        def rich_proxied_file(self) -> Above:  # type: ignore[override]  # a console would look through it
+            return self
+
+    # Prefect's handler has kept the stderr of when it was made, which is not the one that rich puts in its place.
+    consoles = [
+        handler.console for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)
+    ]
+    written = [(console, console.file) for console in consoles if console.file is bar.file]
+    for console, file in written:
+        console.file = cast("IO[str]", Above(bar, file))
+    try:
+        yield
+    finally:
+        for console, file in written:
+            console.file = file

@@ -339,16 +339,6 @@ def test_progress_is_told() -> None:
     assert told == [(2, 1, 2)]
 
 
-def test_a_bar_stays_away_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    settle([done()], progress=True)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_progress_of_another_kind_is_refused() -> None:
-    with pytest.raises(TypeError, match="progress must be a function"):
-        settle([done()], progress="yes")  # type: ignore[arg-type]
-
-
 def test_reports_are_recorded_inside_the_block_only() -> None:
     settle([done(0)])
     with recording() as outer:
