@@ -66,9 +66,9 @@ class Parcel(NamedTuple):
 class Packed(NamedTuple):
     """What a worker says of one parcel.
 
-    `refused` tells why the body was not run here (`Claims`), and is all there is then, but for the `error` of a worker
-    that can run nothing of this flow run. `value` is None when it is kept on the worker (`value_size` bytes) until
-    somebody asks.
+    `refused` tells why the body was not run here (rules C2, C3, K1), and is all there is then, but for the `error` that
+    kept a worker from beginning it. `value` is None when it is kept on the worker (`value_size` bytes) until somebody
+    asks.
     """
 
     worker: str
@@ -260,12 +260,13 @@ def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
         return Packed(worker=side.name(), refused=refused)
     try:
         warm = contexts.take(side, parcel.context)
-    except AnyRunnerError as exc:
-        return Packed(worker=side.name(), refused=str(exc), error=pack_error(exc))
     except BaseException as exc:
-        return _pack_crash(side, _task_run(side, parcel), exc)
+        return _not_begun(side, exc)
     try:
-        task_run = _task_run(side, parcel)
+        try:
+            task_run = _task_run(side, parcel)
+        except BaseException as exc:
+            return _not_begun(side, exc)
         try:
             return warm.context.copy().run(_run, warm, side, parcel, task_run)
         except BaseException as exc:
@@ -380,6 +381,13 @@ def _failure(state: State[Any]) -> bytes | None:
     if not (state.is_failed() or state.is_crashed() or state.is_cancelled()):
         return None
     return pack_error(error_of(state))
+
+
+def _not_begun(side: WorkerSide, error: BaseException) -> Packed:
+    why = f"{side.backend} worker {side.name()} could not begin it: {type(error).__name__}: {_text(error)}"
+    if isinstance(error, AnyRunnerError):  # it says so itself
+        why = str(error)
+    return Packed(worker=side.name(), refused=why, error=pack_error(error))
 
 
 def _pack_failure(side: WorkerSide, task_run: TaskRun, error: Exception) -> Packed:

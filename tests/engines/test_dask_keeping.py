@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from prefect import flow, task
+from prefect.client.schemas.objects import TaskRun
 
 from prefect_anyrunner import EngineUnreachable, Report, Status, agather, settle
 from prefect_anyrunner.conformance import tasks
@@ -68,6 +70,27 @@ def test_what_a_driver_that_was_killed_had_on_the_scheduler_is_let_go(
     until(lambda: all(topic not in held for held in (keeping.kept, keeping.claims, keeping.clients)))
     assert keeping.revoke(topic, ["claim"]) == ["claim"]
     assert topic not in keeping.claims
+
+
+@pytest.mark.parametrize("kind", [TaskRun, tuple], ids=["what the run is like", "the context"])
+def test_a_worker_that_finds_nothing_says_what_it_lacks(dask_cluster: str, kind: type) -> None:
+    from prefect_anyrunner.backends.dask import DaskTaskRunner
+
+    class Forgetful(DaskTaskRunner):
+        def _put_away(self, digest: str, data: bytes) -> None:
+            if not isinstance(pickle.loads(data), kind):
+                super()._put_away(digest, data)
+
+    @flow(task_runner=Forgetful(address=dask_cluster))
+    def forgets() -> Any:
+        return settle([tasks.double.submit(1)])
+
+    report: Any = forgets()
+    (outcome,) = report
+    assert outcome.status is Status.CRASHED
+    assert "crashed: dask worker tcp://" in str(outcome.error)
+    assert "could not begin it: RuntimeError: The Dask scheduler no longer keeps" in str(outcome.error)
+    assert isinstance(outcome.error.__cause__, RuntimeError)
 
 
 def test_keys_of_other_clients_are_not_remembered(dask_cluster: str) -> None:
