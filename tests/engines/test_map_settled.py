@@ -57,6 +57,11 @@ def double(number: int, offset: int = 0) -> int:
 
 
 @task
+def sum_of_doubles(count: int) -> int:
+    return sum(map_settled(double, range(count), window=3, keep_values=True).results())
+
+
+@task
 def ended(folder: str, number: int) -> int:
     (Path(folder) / str(number)).touch()
     return number
@@ -115,6 +120,14 @@ def test_no_more_than_the_window_is_read_ahead(
     assert report.ok
     assert len(report) == 20
     assert max(ahead) < 4  # what was read and has not ended, the one being read left out
+
+
+@pytest.mark.parametrize("name", RUNNERS[:-1])  # stock threads that wait for one another wait for ever
+def test_a_task_can_map_too(request: pytest.FixtureRequest, prefect_server: str, name: str) -> None:
+    report: Report = in_flow(
+        make(request, name), lambda: map_settled(sum_of_doubles, [5, 6, 7, 5], window=4, keep_values=True)
+    )
+    assert report.results() == [20, 30, 42, 20]
 
 
 @pytest.mark.parametrize("then", ["drain", "cancel"])
