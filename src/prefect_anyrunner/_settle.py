@@ -37,7 +37,8 @@ def settle(
         policy: when failures are too many, and what happens then; a `FailurePolicy` or its text, `"tolerate=5%"`.
         timeout: seconds to wait at most; what has not ended by then is UNFINISHED and goes on running.
         progress: a function that is called with (done, failed, total) as runs end, or True for a progress bar on
-            stderr, which stays away when that is no terminal.
+            stderr, which stays away when that is no terminal. Log lines of this process stand above the bar; those
+            of workers on the same terminal are written across it.
 
     Returns:
         A `Report`: outcomes in the order of `futures`. Settling again gives an equal one (rule O2).
