@@ -5,7 +5,7 @@
 #                     (STOCK='--prefect CHECKOUT' adds Prefect's own); in an environment of its own, .venv-stock
 # make bench  environment, then what a task costs: stock, ours, bare engines (BENCH='--quick' for a look)
 # make matrix  environment, then the table of rules on ours and on the stock runners, for tests/conformance/reports.json and
-#              the README (RULES='--rule C2 --rule W1' for a part: results of other cases stay); stock ones take minutes
+#              the README (RULES='--rule C2 --rule W1' for a part: results of other cases stay); it takes an hour
 # make docker-check  docker/ for real: image, clusters, census and table of rules on each (starts an engine if none runs)
 # make check   ruff and mypy --strict
 # make clean   remove the environment and all caches
