@@ -333,12 +333,6 @@ def test_outcomes_come_in_async_for_as_well() -> None:
 # --- beside the results ---------------------------------------------------------------------------------------------
 
 
-def test_progress_is_told() -> None:
-    told: list[tuple[int, int, int | None]] = []
-    settle([done(), FakeFuture().fails(ValueError())], progress=lambda *facts: told.append(facts))
-    assert told == [(2, 1, 2)]
-
-
 def test_reports_are_recorded_inside_the_block_only() -> None:
     settle([done(0)])
     with recording() as outer:
