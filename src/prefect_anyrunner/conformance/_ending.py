@@ -23,6 +23,12 @@ def agree_with_outcome(run: Subject) -> None:
     """Ask a completed, a failed and a crashed run in every way."""
 
     def body() -> None:
+        held: Any = tasks.hold.submit(run.path("started"), go := run.path("go"))
+        early: list[bool] = []
+        held.add_done_callback(lambda who: early.append(now(who) is not None))
+        Path(go).touch()
+        until(lambda: bool(early))
+        assert early == [True], "the callback was called before the run had ended"
         for future, status in (
             (tasks.double.submit(2), Status.COMPLETED),
             (tasks.raise_rich.submit(), Status.FAILED),

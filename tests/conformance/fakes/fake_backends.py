@@ -14,6 +14,10 @@ def threads(address: str | None, options: Mapping[str, Any]) -> ThreadPoolTaskRu
     return ThreadPoolTaskRunner(max_workers=2)
 
 
+def one_thread(address: str | None, options: Mapping[str, Any]) -> ThreadPoolTaskRunner:
+    return ThreadPoolTaskRunner(max_workers=1)  # so that of two tasks that end the process it is always the first
+
+
 def processes(address: str | None, options: Mapping[str, Any]) -> ProcessPoolTaskRunner:
     return ProcessPoolTaskRunner(max_workers=2)
 
@@ -33,5 +37,5 @@ LIMITED = Backend(
     name="limited", build=threads, lacks={each: f"it is limited: {each.name.lower()}" for each in Capability}
 )
 MODEST = Backend(name="modest", build=processes, lacks={Capability.SEPARATE_PROCESS: "it thinks little of itself"})
-BOASTFUL = Backend(name="boastful", build=threads)
+BOASTFUL = Backend(name="boastful", build=one_thread)
 SILENT = Backend(name="silent", build=silent)
