@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,34 @@ def kills_its_worker(number: int, folder: Path, victim: int) -> int:
     return number
 
 
+class SlowToUnpack:
+    """Takes as long to unpack as it takes until a file is there."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        return unpacked, (self.file,)
+
+
+def unpacked(file: Path) -> SlowToUnpack:
+    until(file.exists)
+    return SlowToUnpack(file)
+
+
+@task
+def key_and_note(number: int, folder: Path, first: Any = None) -> str:
+    note(folder, number)
+    return str(key_of_its_own.fn(number))
+
+
+@task
+def key_after(seconds: float) -> str:
+    end = time.monotonic() + seconds
+    until(lambda: time.monotonic() > end)
+    return str(key_of_its_own.fn(0))
+
+
 @task
 def returns_much(number: int) -> bytes:
     return bytes([number]) * 2**19
@@ -68,6 +97,27 @@ def test_one_dask_task_carries_several_runs(dask_cluster: str) -> None:
     keys = mapping()
     assert 1 < max(Counter(keys).values()) <= 8
     assert len(set(keys)) >= 8, "every thread still gets several tasks"
+
+
+def test_a_worker_that_is_slow_to_begin_does_not_end_grouping(dask_cluster: str, tmp_path: Path) -> None:
+    @flow(task_runner=runner(dask_cluster))
+    def mapping() -> list[str]:
+        slow = [SlowToUnpack(tmp_path / "1"), *[None] * (MANY - 1)]  # 1 is in the group of 0, and is given back
+        gather(key_and_note.map(range(MANY), folder=unmapped(tmp_path), first=slow))
+        keys: list[str] = gather(key_and_note.map(range(MANY), folder=unmapped(tmp_path)))
+        return keys
+
+    assert max(Counter(mapping()).values()) > 1
+
+
+def test_long_runs_are_not_grouped_once_that_is_known(dask_cluster: str) -> None:
+    @flow(task_runner=runner(dask_cluster))
+    def mapping() -> list[str]:
+        gather([key_after.submit(0.06)])
+        keys: list[str] = gather(key_after.map([0] * MANY))
+        return keys
+
+    assert max(Counter(mapping()).values()) == 1
 
 
 def test_a_run_never_waits_for_another_of_its_group(dask_cluster: str, tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ _GROUP_BYTES = 2**16
 _GROUP_SECONDS = 0.2
 """After which a worker gives back what it has not begun of a group, so that others can: long tasks spread as ever."""
 _GROUPS_PER_THREAD = 8
+_SMALL_SECONDS = _GROUP_SECONDS / 4
+"""Above which a task, by the run of it that ended last, is not worth grouping."""
 _LOST_WORKER = "distributed.deploy.lost-worker-timeout"
 
 
@@ -89,7 +91,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         self._threads: list[threading.Thread] = []
         self._topic = ""
         self._shipping = ExitStack()
-        self._slow: set[str] = set()  # digests of tasks that are not worth grouping
+        self._took: dict[str, float] = {}  # the digest of a task: seconds of its run that ended last
 
     @property
     def name(self) -> str:
@@ -336,7 +338,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 and len(groups[-1]) < most
                 and size <= _GROUP_BYTES
                 and groups[-1][0][1].task == parcel.task
-                and parcel.task not in self._slow
+                and self._took.get(parcel.task, 0) <= _SMALL_SECONDS
                 and not run.sends
             )
             if joins:
@@ -369,7 +371,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             self._take_in_outcome(message["claim"], message["key"], message["outcome"])
             return
         if "returned" in message:
-            self._send_again(set(message["returned"]), message["key"], message["begun"])
+            self._send_again(set(message["returned"]), message["key"])
             return
         claims = set(message["claims"])
         with self._runs_lock:
@@ -395,6 +397,9 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 if packed.refused is not None:
                     return  # Dask ran a group again, and this run is on its way by itself
                 future = distributed.Future(key, self._client)
+            if packed.started and packed.ended and (parcel := run.parcel) is not None:
+                # Of the run alone: what its worker spends to import, say, tells nothing of others.
+                self._took[parcel.task] = (packed.ended - packed.started).total_seconds()
             self.arrived(run, packed, _Fetch(future, run.id))
         except BaseException as exc:
             self.lost(run, f"its outcome could not be read: {exc!r}", started=True, cause=exc)
@@ -406,13 +411,11 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 pass
         return run.engine
 
-    def _send_again(self, claims: set[str], key: str, begun: int) -> None:
-        """Send runs by themselves that a worker gave back, as their group took too long: it had `begun` some."""
+    def _send_again(self, claims: set[str], key: str) -> None:
+        """Send runs by themselves that a worker gave back, as their group took too long."""
         with self._runs_lock:
             runs = [run for run in self._runs.values() if run.claim in claims]
         runs = [run for run in runs if (future := self._sent_as(run)) is not None and future.key == key]
-        if begun < len(claims):
-            self._slow |= {parcel.task for run in runs if (parcel := run.parcel) is not None}
         try:
             self._send(runs, alone=True)
         except BaseException as exc:
@@ -575,7 +578,6 @@ class _Group:
     def __init__(self, side: _DaskSide, parcels: list[Parcel]) -> None:
         self._side = side
         self._left = deque(parcels)
-        self._count = len(parcels)
         self._lock = threading.Lock()
         if len(parcels) > 1:
             side.later(_GROUP_SECONDS, self.give_back)
@@ -589,7 +591,7 @@ class _Group:
             claims = [parcel.claim for parcel in self._left]
             self._left.clear()
         if claims:
-            self._side.tell(returned=claims, begun=self._count - len(claims))
+            self._side.tell(returned=claims)
 
 
 def run_here(work: tuple[Any, ...]) -> bytes | None:
