@@ -15,6 +15,8 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 KEEPER = "prefect-anyrunner-keeper"
 _COMES_BACK_WITHIN = 60.0
 """Seconds after which a client that is gone does not come back."""
+_UNTOLD_SECONDS = 0.025
+"""For which an outcome may wait here for others to travel with: a message costs more than what it carries."""
 _SETTLING = 60.0
 """Seconds for which a claim outlives its key: a worker may still be about to run what nobody wants any more."""
 
@@ -34,6 +36,7 @@ class Keeper(SchedulerPlugin):
         self.claims: dict[str, dict[str, str]] = {}
         self.kept: dict[str, dict[str, bytes]] = {}
         self.clients: dict[str, str] = {}
+        self.untold: dict[str, list[dict[str, Any]]] = {}
         self.claimed_for: dict[str, list[str]] = {}  # a Dask key, and what was claimed for it
         self.forgotten: deque[tuple[float, str]] = deque()
         self.out_of_memory: dict[str, int] = {}  # worker -> bytes it used when its nanny ended it
@@ -49,13 +52,19 @@ class Keeper(SchedulerPlugin):
         self.claims[topic] = {}
         self.clients[topic] = client
 
-    def tell(self, topic: str, event: dict[str, Any], worker: str = "") -> None:
-        """Pass on what is said of runs, by a worker or here."""
+    def tell(self, topic: str, event: dict[str, Any], key: str = "", worker: str = "") -> None:
+        """Pass on what is said of runs, by a worker, which runs them for the Dask key `key`, or here."""
+        self.untold.setdefault(topic, []).append({"key": key, **event})
+        self._pass_on(topic)
+
+    def _pass_on(self, topic: str) -> None:
+        if (events := self.untold.pop(topic, None)) is None:
+            return
         # Not by log_event, which would keep the last thousand of them here.
         client = self.clients.get(topic)
         comm = self.scheduler.client_comms.get(client)
         if comm is not None and not comm.closed():  # a nested runner's goes with its worker
-            self.scheduler.report({"op": "event", "topic": topic, "event": (time.time(), event)}, client=client)
+            self.scheduler.report({"op": "event", "topic": topic, "event": (time.time(), events)}, client=client)
 
     def put(self, topic: str, digest: str, data: bytes) -> None:
         self.kept.setdefault(topic, {})[digest] = data
@@ -68,8 +77,15 @@ class Keeper(SchedulerPlugin):
         for digest in digests:
             kept.pop(digest, None)
 
-    def claim(self, topic: str, claim: str, key: str, worker: str) -> str | None:
-        """Give the body to `worker`, which runs it for a Dask key; return None, or who has it already."""
+    def claim(self, topic: str, claim: str, key: str, worker: str, held: dict[str, Any] | None = None) -> str | None:
+        """Give the body to `worker`, which runs it for a Dask key; return None, or who has it already.
+
+        `held` is what it has to tell of the run before.
+        """
+        if held is not None:
+            if topic not in self.untold:
+                asyncio.get_running_loop().call_later(_UNTOLD_SECONDS, self._pass_on, topic)
+            self.untold.setdefault(topic, []).append({"key": key, **held})
         if (known := self.claims.get(topic)) is None:  # a run that its flow left behind reaches a worker only now
             return "revoked"
         if claim in known:  # also by the same worker: then Dask runs it again there
@@ -90,6 +106,8 @@ class Keeper(SchedulerPlugin):
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Drop the claims of keys that Dask has forgotten a while ago; those of revoked runs stay with their topic."""
+        for topic in [*self.untold]:  # its client is about to hear of the key, and of its runs first
+            self._pass_on(topic)
         if finish != "forgotten" or (claims := self.claimed_for.pop(key, None)) is None:
             return
         now = time.monotonic()

@@ -364,7 +364,8 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
 
     def _told(self, event: Any) -> None:
         # Called in the client's event loop, where nothing may wait: what follows is the collecting thread's.
-        self._inbox.put(event[1])
+        for told in event[1]:
+            self._inbox.put(told)
 
     def _take_in(self, message: dict[str, Any]) -> None:
         if "outcome" in message:
@@ -540,6 +541,8 @@ class _DaskSide:
         self._topic = topic
         self._key = key
         self._worker = distributed.get_worker()
+        self.held: dict[str, Any] | None = None
+        """Word of a run that goes with the next claim: one message fewer per run, for worker and scheduler."""
 
     def name(self) -> str:
         return f"{self._worker.address} ({process_name()})"
@@ -559,13 +562,19 @@ class _DaskSide:
         return data
 
     def claim(self, key: str) -> str | None:
-        refused: str | None = self._ask("anyrunner_claim", claim=key, key=self._key)
+        held, self.held = self.held, None
+        try:
+            refused: str | None = self._ask("anyrunner_claim", claim=key, key=self._key, held=held)
+        except BaseException:
+            if held is not None:  # the run that it tells of has ended, whatever keeps the next one from beginning
+                self.tell(**held)
+            raise
         return refused
 
     def tell(self, **event: Any) -> None:
         """Send word of runs ahead of the word that their key is done: in the same stream, so in that order."""
         worker = self._worker
-        message = {"op": "anyrunner_tell", "topic": self._topic, "event": {"key": self._key, **event}}
+        message = {"op": "anyrunner_tell", "topic": self._topic, "key": self._key, "event": event}
         worker.loop.add_callback(worker.batched_stream.send, message)
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
@@ -611,15 +620,19 @@ def _run_all(work: tuple[Any, ...]) -> bytes | None:
     side = _DaskSide(topic, key)
     group = _Group(side, [Parcel(*fields) for fields in parcels])
     try:
-        while (parcel := group.next()) is not None:
+        kept: bytes | None = None
+        parcel = group.next()
+        while parcel is not None:
             packed = run_parcel(side, parcel)
-            kept: bytes | None = None
             if packed.value_size >= KEEP_ON_WORKER and packed.metadata is None:
                 kept, packed = packed.value, packed._replace(value=None)
-            side.tell(claim=parcel.claim, outcome=pickle.dumps(packed, pickle.HIGHEST_PROTOCOL))
-            if kept is not None:
-                return kept  # a Dask task keeps one result
-        return None
+            told = {"claim": parcel.claim, "outcome": pickle.dumps(packed, pickle.HIGHEST_PROTOCOL)}
+            parcel = group.next() if kept is None else None  # a Dask task keeps one result
+            if parcel is None:
+                side.tell(**told)
+            else:
+                side.held = told
+        return kept
     finally:
         group.give_back()  # nothing, but after a large result, or when this itself fails
 
