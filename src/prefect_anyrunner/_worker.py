@@ -384,9 +384,10 @@ def _failure(state: State[Any]) -> bytes | None:
 
 
 def _not_begun(side: WorkerSide, error: BaseException) -> Packed:
-    why = f"{side.backend} worker {side.name()} could not begin it: {type(error).__name__}: {_text(error)}"
-    if isinstance(error, AnyRunnerError):  # it says so itself
+    if isinstance(error, AnyRunnerError):
         why = str(error)
+    else:
+        why = f"{side.backend} worker {side.name()} could not begin it: {type(error).__name__}: {_text(error)}"
     return Packed(worker=side.name(), refused=why, error=pack_error(error))
 
 
