@@ -43,7 +43,8 @@ _GROUP_SECONDS = 0.2
 """After which a worker gives back what it has not begun of a group, so that others can: long tasks spread as ever."""
 _GROUPS_PER_THREAD = 8
 _SMALL_SECONDS = _GROUP_SECONDS / 4
-"""Above which a task, by the run of it that ended last, is not worth grouping."""
+"""Above which a run is not worth grouping: a task of which the last few all took longer goes run by run."""
+_LAST_FEW = 8
 _LOST_WORKER = "distributed.deploy.lost-worker-timeout"
 
 
@@ -91,7 +92,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         self._threads: list[threading.Thread] = []
         self._topic = ""
         self._shipping = ExitStack()
-        self._took: dict[str, float] = {}  # the digest of a task: seconds of its run that ended last
+        self._took: dict[str, tuple[float, ...]] = {}  # the digest of a task: seconds of its runs that ended last
 
     @property
     def name(self) -> str:
@@ -338,7 +339,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 and len(groups[-1]) < most
                 and size <= _GROUP_BYTES
                 and groups[-1][0][1].task == parcel.task
-                and self._took.get(parcel.task, 0) <= _SMALL_SECONDS
+                and min(self._took.get(parcel.task, (0,))) <= _SMALL_SECONDS
                 and not run.sends
             )
             if joins:
@@ -400,7 +401,8 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 future = distributed.Future(key, self._client)
             if packed.started and packed.ended and (parcel := run.parcel) is not None:
                 # Of the run alone: what its worker spends to import, say, tells nothing of others.
-                self._took[parcel.task] = (packed.ended - packed.started).total_seconds()
+                took = (packed.ended - packed.started).total_seconds()
+                self._took[parcel.task] = (*self._took.get(parcel.task, ())[1 - _LAST_FEW :], took)
             self.arrived(run, packed, _Fetch(future, run.id))
         except BaseException as exc:
             self.lost(run, f"its outcome could not be read: {exc!r}", started=True, cause=exc)
