@@ -52,9 +52,9 @@ class Keeper(SchedulerPlugin):
         self.claims[topic] = {}
         self.clients[topic] = client
 
-    def tell(self, topic: str, event: dict[str, Any], key: str = "", worker: str = "") -> None:
-        """Pass on what is said of runs, by a worker, which runs them for the Dask key `key`, or here."""
-        self.untold.setdefault(topic, []).append({"key": key, **event})
+    def tell(self, topic: str, event: dict[str, Any], worker: str = "") -> None:
+        """Pass on what is said of runs, by a worker or here."""
+        self.untold.setdefault(topic, []).append(event)
         self._pass_on(topic)
 
     def _pass_on(self, topic: str) -> None:
@@ -85,7 +85,7 @@ class Keeper(SchedulerPlugin):
         if held is not None:
             if topic not in self.untold:
                 asyncio.get_running_loop().call_later(_UNTOLD_SECONDS, self._pass_on, topic)
-            self.untold.setdefault(topic, []).append({"key": key, **held})
+            self.untold.setdefault(topic, []).append(held)
         if (known := self.claims.get(topic)) is None:  # a run that its flow left behind reaches a worker only now
             return "revoked"
         if claim in known:  # also by the same worker: then Dask runs it again there

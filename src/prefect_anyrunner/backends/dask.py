@@ -543,8 +543,7 @@ class _DaskSide:
         self._topic = topic
         self._key = key
         self._worker = distributed.get_worker()
-        self.held: dict[str, Any] | None = None
-        """Word of a run that goes with the next claim: one message fewer per run, for worker and scheduler."""
+        self._held: dict[str, Any] | None = None
 
     def name(self) -> str:
         return f"{self._worker.address} ({process_name()})"
@@ -564,19 +563,26 @@ class _DaskSide:
         return data
 
     def claim(self, key: str) -> str | None:
-        held, self.held = self.held, None
+        held, self._held = self._held, None
         try:
             refused: str | None = self._ask("anyrunner_claim", claim=key, key=self._key, held=held)
         except BaseException:
             if held is not None:  # the run that it tells of has ended, whatever keeps the next one from beginning
-                self.tell(**held)
+                self._send(held)
             raise
         return refused
 
     def tell(self, **event: Any) -> None:
         """Send word of runs ahead of the word that their key is done: in the same stream, so in that order."""
+        self._send({"key": self._key, **event})
+
+    def hold(self, **event: Any) -> None:
+        """Have word of a run go with the next claim: one message fewer per run, for worker and scheduler."""
+        self._held = {"key": self._key, **event}
+
+    def _send(self, event: dict[str, Any]) -> None:
         worker = self._worker
-        message = {"op": "anyrunner_tell", "topic": self._topic, "key": self._key, "event": event}
+        message = {"op": "anyrunner_tell", "topic": self._topic, "event": event}
         worker.loop.add_callback(worker.batched_stream.send, message)
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
@@ -630,10 +636,7 @@ def _run_all(work: tuple[Any, ...]) -> bytes | None:
                 kept, packed = packed.value, packed._replace(value=None)
             told = {"claim": parcel.claim, "outcome": pickle.dumps(packed, pickle.HIGHEST_PROTOCOL)}
             parcel = group.next() if kept is None else None  # a Dask task keeps one result
-            if parcel is None:
-                side.tell(**told)
-            else:
-                side.held = told
+            (side.hold if parcel else side.tell)(**told)
         return kept
     finally:
         group.give_back()  # nothing, but after a large result, or when this itself fails
