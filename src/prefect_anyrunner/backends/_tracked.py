@@ -49,6 +49,9 @@ from .._worker_engine import place
 from ._orphans import end_orphans
 from ._upstreams import blame, blockers, find_upstreams, has_ended
 
+_FIRST_BATCH = 256
+"""Runs of a `map` that go to the engine together at first, to begin while the others are submitted; then twice as many,
+and so on."""
 _RESENDS = 20
 """How often a run that never started is sent again when the workers that held it die, before it counts as crashed."""
 
@@ -218,17 +221,18 @@ class TrackedRunner:
         parameters: dict[str, Any],
         wait_for: Iterable[PrefectFuture[Any]] | None = None,
     ) -> PrefectFutureList[AnyFuture[Any]]:
-        """Submit one run for each element; those that can start at once go to the engine together."""
+        """Submit one run for each element; those that can start at once go to the engine in ever larger batches."""
         # Read to their ends now: what an iterator submits, and perhaps waits for, is none of this map's.
         parameters = {name: list(value) if isinstance(value, Iterator) else value for name, value in parameters.items()}
         bulk = self._bulk
-        outer = getattr(bulk, "runs", None), getattr(bulk, "index", 0), getattr(bulk, "kept", {})
-        bulk.runs, bulk.index, bulk.kept = [], 0, {}
+        outer = dict(vars(bulk))
+        bulk.runs, bulk.index, bulk.kept, bulk.most = [], 0, {}, _FIRST_BATCH
         try:
             return super().map(task, parameters, wait_for)  # type: ignore[misc,no-any-return]
         finally:
             runs = bulk.runs
-            bulk.runs, bulk.index, bulk.kept = outer
+            vars(bulk).clear()
+            vars(bulk).update(outer)
             if runs:
                 self._dispatch(runs)
 
@@ -311,11 +315,14 @@ class TrackedRunner:
             if run.phase is not Phase.WAITING:
                 return
             run.phase = Phase.SENT
-        bulk: list[Run] | None = getattr(self._bulk, "runs", None)
-        if bulk is not None:
-            bulk.append(run)
-        else:
+        bulk = self._bulk
+        if getattr(bulk, "runs", None) is None:
             self._dispatch([run])
+            return
+        bulk.runs.append(run)
+        if len(bulk.runs) >= bulk.most:
+            batch, bulk.runs, bulk.most = bulk.runs, [], 2 * bulk.most
+            self._dispatch(batch)
 
     def _prepare(self, run: Run) -> bool:
         """Make `run` ready to be sent; return False if that ended it."""

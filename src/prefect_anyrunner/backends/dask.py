@@ -7,8 +7,7 @@ import importlib
 import pickle
 import queue
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any, Self
 from uuid import UUID
@@ -30,21 +29,13 @@ from .._preflight import api_of_flow, judge, own_modules, question, shipping
 from .._versions import OURS, running
 from .._worker import Packed, Parcel, current_worker, process_name, run_parcel
 from ._dask_scheduler import KEEPER, Keeper, run_on_worker
+from ._groups import GROUP_SECONDS, Group, Grouping
 from ._remote import RemoteRunner
 from ._tracked import Phase, Run
 
 KEEP_ON_WORKER = 2**18
 """Bytes from which a result stays on its worker until somebody asks for it."""
 _FETCH_WITHIN = 300.0
-_GROUP = 8
-"""Runs that one Dask task carries at most: what Dask spends on a task is more than what Prefect's engine does."""
-_GROUP_BYTES = 2**16
-_GROUP_SECONDS = 0.2
-"""After which a worker gives back what it has not begun of a group, so that others can: long tasks spread as ever."""
-_GROUPS_PER_THREAD = 8
-_SMALL_SECONDS = _GROUP_SECONDS / 4
-"""Above which a run is not worth grouping: a task of which the last few all took longer goes run by run."""
-_LAST_FEW = 8
 _LOST_WORKER = "distributed.deploy.lost-worker-timeout"
 
 
@@ -92,7 +83,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         self._threads: list[threading.Thread] = []
         self._topic = ""
         self._shipping = ExitStack()
-        self._took: dict[str, tuple[float, ...]] = {}  # the digest of a task: seconds of its runs that ended last
+        self._grouping = Grouping()
 
     @property
     def name(self) -> str:
@@ -300,7 +291,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         sent = [(run, parcel._replace(claim=run.claim)) for run in batch if (parcel := run.parcel) is not None]
         if not sent:
             return
-        groups = self._grouped(sent, 1 if alone else self._group_size(len(sent)))
+        groups = [[one] for one in sent] if alone else self._grouping.cut(sent, self._threads_there)
         keys = [f"{group[0][0].task.name}-{group[0][1].claim}{'-alone' * alone}" for group in groups]
         with self._sending:
             futures = self._client.map(
@@ -321,33 +312,8 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             runs = [(run, parcel.claim) for run, parcel in group]
             future.add_done_callback(lambda done, runs=runs: self._inbox.put((runs, done)))
 
-    def _group_size(self, count: int) -> int:
-        """Return how many of `count` runs one Dask task is to carry, so that every thread still gets several tasks."""
-        if count < 2 * _GROUPS_PER_THREAD:  # too few, however many threads there are: not worth asking
-            return 1
-        threads = sum(self._client.ncores().values())
-        return max(1, min(_GROUP, count // (_GROUPS_PER_THREAD * threads))) if threads else 1
-
-    def _grouped(self, sent: list[tuple[Run, Parcel]], most: int) -> list[list[tuple[Run, Parcel]]]:
-        """Cut runs into what one Dask task carries: runs of one task, small ones, none that was sent before."""
-        groups: list[list[tuple[Run, Parcel]]] = []
-        size = 0
-        for run, parcel in sent:
-            size += len(parcel.arguments)
-            joins = (
-                groups
-                and len(groups[-1]) < most
-                and size <= _GROUP_BYTES
-                and groups[-1][0][1].task == parcel.task
-                and min(self._took.get(parcel.task, (0,))) <= _SMALL_SECONDS
-                and not run.sends
-            )
-            if joins:
-                groups[-1].append((run, parcel))
-            else:
-                groups.append([(run, parcel)])
-                size = len(parcel.arguments)
-        return groups
+    def _threads_there(self) -> int:
+        return sum(self._client.ncores().values())
 
     def _collect_from_inbox(self) -> None:
         while (first := self._inbox.get()) is not None:
@@ -399,10 +365,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 if packed.refused is not None:
                     return  # Dask ran a group again, and this run is on its way by itself
                 future = distributed.Future(key, self._client)
-            if packed.started and packed.ended and (parcel := run.parcel) is not None:
-                # Of the run alone: what its worker spends to import, say, tells nothing of others.
-                took = (packed.ended - packed.started).total_seconds()
-                self._took[parcel.task] = (*self._took.get(parcel.task, ())[1 - _LAST_FEW :], took)
+            self._grouping.note(run, packed)
             self.arrived(run, packed, _Fetch(future, run.id))
         except BaseException as exc:
             self.lost(run, f"its outcome could not be read: {exc!r}", started=True, cause=exc)
@@ -585,30 +548,13 @@ class _DaskSide:
         message = {"op": "anyrunner_tell", "topic": self._topic, "event": event}
         worker.loop.add_callback(worker.batched_stream.send, message)
 
-    def later(self, seconds: float, call: Callable[[], None]) -> None:
-        self._worker.loop.add_callback(self._worker.loop.call_later, seconds, call)
+    def give_back(self, group: Group) -> None:
+        """Have the driver send elsewhere what is not begun here."""
+        if claims := group.take_back():
+            self.tell(returned=claims)
 
-
-class _Group:
-    """The runs that one Dask task carries; what is not begun in time goes back, for other workers to run."""
-
-    def __init__(self, side: _DaskSide, parcels: list[Parcel]) -> None:
-        self._side = side
-        self._left = deque(parcels)
-        self._lock = threading.Lock()
-        if len(parcels) > 1:
-            side.later(_GROUP_SECONDS, self.give_back)
-
-    def next(self) -> Parcel | None:
-        with self._lock:
-            return self._left.popleft() if self._left else None
-
-    def give_back(self) -> None:
-        with self._lock:
-            claims = [parcel.claim for parcel in self._left]
-            self._left.clear()
-        if claims:
-            self._side.tell(returned=claims)
+    def give_back_later(self, group: Group) -> None:
+        self._worker.loop.add_callback(self._worker.loop.call_later, GROUP_SECONDS, self.give_back, group)
 
 
 def run_here(work: tuple[Any, ...]) -> bytes | None:
@@ -626,7 +572,9 @@ def run_here(work: tuple[Any, ...]) -> bytes | None:
 def _run_all(work: tuple[Any, ...]) -> bytes | None:
     topic, key, *parcels = work
     side = _DaskSide(topic, key)
-    group = _Group(side, [Parcel(*fields) for fields in parcels])
+    group = Group([Parcel(*fields) for fields in parcels])
+    if len(parcels) > 1:
+        side.give_back_later(group)
     try:
         kept: bytes | None = None
         parcel = group.next()
@@ -639,7 +587,7 @@ def _run_all(work: tuple[Any, ...]) -> bytes | None:
             (side.hold if parcel else side.tell)(**told)
         return kept
     finally:
-        group.give_back()  # nothing, but after a large result, or when this itself fails
+        side.give_back(group)  # nothing, but after a large result, or when this itself fails
 
 
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:

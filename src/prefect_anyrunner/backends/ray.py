@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import queue
 import re
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
@@ -28,15 +29,32 @@ from .._errors import EngineUnreachable, VersionSkew
 from .._future import AnyFuture
 from .._preflight import judge, own_modules, question, shipping
 from .._versions import OURS, running
-from .._worker import Packed, Parcel, current_worker, process_name, run_parcel
+from .._worker import Packed, current_worker
+from ._groups import GROUP_SECONDS, Grouping, Sent
+from ._ray_worker import NAMESPACE, REVOKED, Word, get, outcome_before, put_if_absent, run_here
 from ._remote import RemoteRunner
-from ._tracked import Run
+from ._tracked import Phase, Run
 
-_NAMESPACE = b"prefect_anyrunner"
 _LOOK_AGAIN = 0.5
 """Seconds after which a task that waits for what Ray runs looks what has been given to Ray meanwhile."""
 _ON_ITS_WAY = 0.02
 """The same while nothing of what it waits for is with Ray."""
+_LOOK_FOR_WORDS = GROUP_SECONDS
+"""Seconds after which the driver looks again whether a worker left word of a group that takes its time."""
+_LOOK_IN_VAIN = 10.0
+"""The same after it could not look."""
+_WORD = "word."
+
+
+class _Carried:
+    """The runs that one Ray task carries."""
+
+    def __init__(self, sent: list[Sent], prefix: str, key: str) -> None:
+        self.runs = [(run, parcel.claim) for run, parcel in sent]
+        self.claims = f"{prefix}{key}+"  # what the claims of a group begin with
+        self.word = f"{prefix}{_WORD}{key}"
+        self.alone = len(sent) == 1  # one at most is still to end: to interrupt the Ray task hits no other
+        self.interrupted: set[UUID] = set()  # those to be interrupted as soon as they are alone
 
 
 class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: ignore[misc]  # one future for all
@@ -70,7 +88,10 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         self._prefix = ""
         self._looked = False
         self._shipping = ExitStack()
-        self._inbox: queue.SimpleQueue[tuple[Run, str, Any] | None] = queue.SimpleQueue()
+        self._grouping = Grouping()
+        self._claims_lock = threading.Lock()
+        self._groups: dict[Any, _Carried] = {}  # by Ray's reference, as long as Ray is at it
+        self._inbox: queue.SimpleQueue[tuple[Any, Any] | None] = queue.SimpleQueue()
         self._collecting: threading.Thread | None = None
 
     @property
@@ -166,7 +187,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 self._inbox.put(None)
                 self._collecting.join()
             if self._prefix and self._runs_ever and self._there() and self._none_left_behind():
-                internal_kv._internal_kv_del(self._prefix, del_by_prefix=True, namespace=_NAMESPACE)
+                internal_kv._internal_kv_del(self._prefix, del_by_prefix=True, namespace=NAMESPACE)
         finally:
             self._shipping.close()
             there = self._there()
@@ -231,7 +252,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def _function(self, options: dict[str, Any]) -> Any:
         key = tuple(sorted((name, repr(value)) for name, value in options.items()))
         if key not in self._remote:  # built once: each new one is exported to every worker (PrefectHQ/prefect#5653)
-            self._remote[key] = ray.remote(_run_here).options(**{"max_retries": 0, **options})
+            self._remote[key] = ray.remote(run_here).options(**{"max_retries": 0, **options})
         return self._remote[key]
 
     def _dispatch(self, runs: list[Run]) -> None:
@@ -240,83 +261,209 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             if self._collecting is None:
                 self._collecting = threading.Thread(target=self._collect, name="anyrunner-ray-collect", daemon=True)
                 self._collecting.start()
-        for run in runs:
-            if run.parcel is None:
-                continue
-            run.parcel = run.parcel._replace(claim=self._prefix + run.claim)
-            claim = run.parcel.claim
-            options = run.context.run(lambda: dict(RemoteOptionsContext.get().current_remote_options))
-            needed = {run.parcel.context, run.parcel.task, run.parcel.like, *run.parcel.shared.values()}
-            try:
-                kept = {digest: [self._kept[digest]] for digest in needed}  # in a list, a reference stays one
-                self._check_there()
-                run.engine = self._function({**options, "name": run.task.name}).remote(tuple(run.parcel), kept)
-                run.engine.future().add_done_callback(
-                    lambda future, run=run, claim=claim: self._inbox.put((run, claim, future))
-                )
-            except Exception as exc:
+        # Looked at once: a run that another thread ends meanwhile, a cancelled one, loses its parcel.
+        for options, sent in self._by_options([(run, parcel) for run in runs if (parcel := run.parcel) is not None]):
+            # What asks for resources of its own is placed by itself.
+            groups = [[one] for one in sent] if options else self._grouping.cut(sent, _cpus)
+            for group in groups:
+                self._send(group, options)
+
+    def _by_options(self, sent: list[Sent]) -> Iterator[tuple[dict[str, Any], list[Sent]]]:
+        """Yield neighbours that have the same remote options together."""
+        options: dict[str, Any] = {}
+        same: list[Sent] = []
+        for run, parcel in sent:
+            own = run.context.run(lambda: dict(RemoteOptionsContext.get().current_remote_options))
+            if same and own != options:
+                yield options, same
+                same = []
+            options = own
+            same.append((run, parcel))
+        if same:
+            yield options, same
+
+    def _send(self, sent: list[Sent], options: dict[str, Any]) -> None:
+        key = sent[0][0].claim
+        several = len(sent) > 1
+        with self._claims_lock:
+            sent = [
+                (run, parcel._replace(claim=f"{self._prefix}{f'{key}+' * several}{run.claim}"))
+                for run, parcel in sent
+                if run.parcel is not None
+            ]
+            for run, parcel in sent:
+                run.parcel = parcel
+        if not sent:
+            return
+        carried = _Carried(sent, self._prefix, key)
+        try:
+            needed = {
+                digest
+                for _, parcel in sent
+                for digest in (parcel.context, parcel.task, parcel.like, *parcel.shared.values())
+            }
+            kept = {digest: [self._kept[digest]] for digest in needed}  # in a list, a reference stays one
+            work = pickle.dumps([tuple(parcel) for _, parcel in sent], pickle.HIGHEST_PROTOCOL)
+            self._check_there()
+            function = self._function({**options, "name": sent[0][0].task.name})
+            reference = function.remote(carried.word, work, kept)
+            self._groups[reference] = carried
+            for run, _ in sent:
+                run.engine = reference
+            reference.future().add_done_callback(lambda future: self._inbox.put((reference, future)))
+        except Exception as exc:
+            for run, _ in sent:
                 self.lost(run, f"it could not be given to Ray: {exc!r}", started=True, cause=exc)
+
+    # --- collecting ----------------------------------------------------------------------------------------------
 
     def _collect(self) -> None:
         # In a thread of its own: the one that Ray calls back in brings the answers to all calls into Ray, also to those
         # of whoever waits for the end of a run.
-        while (ended := self._inbox.get()) is not None:
-            run, claim, future = ended
+        look = 0.0
+        while True:
             try:
-                self._engine_done(run, claim, future)
-            except BaseException as exc:
-                self.lost(run, f"its outcome could not be collected: {exc!r}", started=True, cause=exc)
-            del ended, run, future
+                ended = self._inbox.get(timeout=_LOOK_FOR_WORDS)
+            except queue.Empty:
+                pass
+            else:
+                if ended is None:
+                    return
+                self._ended(*ended)
+                del ended
+            if (now := time.monotonic()) > look:
+                look = now + (_LOOK_FOR_WORDS if self._look_for_words() else _LOOK_IN_VAIN)
 
-    def _engine_done(self, run: Run, claim: str, future: Any) -> None:
-        if claim != self._prefix + run.claim:  # word of an execution that was given up before
+    def _ended(self, reference: Any, future: Any) -> None:
+        """Take in that Ray is done with what `reference` stands for."""
+        carried = self._groups.pop(reference)
+        problem: BaseException | None = None
+        try:
+            word: Word = pickle.loads(future.result())
+            if word.told:
+                self._read_word(carried, reference)
+            self._take_in(carried, word)
+            if len(carried.runs) > 1:  # nobody is left who could claim them
+                internal_kv._internal_kv_del(carried.claims, del_by_prefix=True, namespace=NAMESPACE)
+        except BaseException as exc:
+            problem = exc
+        if left := [(run, claim) for run, claim in carried.runs if _is_at(run, claim)]:
+            self._look_into(carried, left, problem)
+
+    def _look_for_words(self) -> bool:
+        """Take in what workers have put into the store; tell whether it could be looked at."""
+        groups = {each.word: (each, reference) for reference, each in [*self._groups.items()] if not each.alone}
+        if not groups or not self._there():
+            return True
+        try:
+            found = internal_kv._internal_kv_list(f"{self._prefix}{_WORD}", namespace=NAMESPACE)
+            for key in found:
+                if (told := groups.get(key.decode())) is not None:
+                    self._read_word(*told)
+        except Exception:  # what it is about is told all the same when Ray is done with it
+            self.logger.warning("Ray's store could not be looked at; runs may be told of late.", exc_info=True)
+            return False
+        return True
+
+    def _read_word(self, carried: _Carried, reference: Any) -> None:
+        """Take in what the worker said of a group while it was at it: from then on it has one run at most."""
+        if carried.alone or (found := get(carried.word)) is None:
+            return
+        self._take_in(carried, pickle.loads(found))
+        with self._runs_lock:
+            carried.alone = True
+            wanted = [run for run, claim in carried.runs if run.id in carried.interrupted and _is_at(run, claim)]
+        if wanted:
+            ray.cancel(reference, force=False)
+        internal_kv._internal_kv_del(carried.word, namespace=NAMESPACE)
+
+    def _take_in(self, carried: _Carried, word: Word) -> None:
+        runs = {claim: run for run, claim in carried.runs}
+        for claim, outcome in word.outcomes:
+            self._take_in_outcome(runs[claim], claim, outcome)
+        for claim in word.returned:
+            if _is_at(runs[claim], claim) and (parcel := runs[claim].parcel) is not None:
+                self._send([(runs[claim], parcel)], {})
+
+    def _take_in_outcome(self, run: Run, claim: str, outcome: bytes) -> None:
+        if not _is_at(run, claim):  # word of an execution that was given up before, or told twice
             return
         try:
-            packed: Packed = future.result()
-        except ray.exceptions.TaskCancelledError as exc:
-            self.lost(run, "Ray cancelled it", started=True, cause=exc)
-        except Exception as exc:
-            self._lost_run(run, claim, exc)
-        else:
+            packed: Packed = pickle.loads(outcome)
+            self._grouping.note(run, packed)
             self.arrived(run, packed)
+        except BaseException as exc:
+            self.lost(run, f"its outcome could not be read: {exc!r}", started=True, cause=exc)
 
-    def _lost_run(self, run: Run, claim: str, exc: BaseException) -> None:
+    def _look_into(self, carried: _Carried, left: list[tuple[Run, str]], exc: BaseException | None) -> None:
+        """Find out from the claims what became of runs that Ray told nothing of, and have none of them begin now."""
+        claimed: dict[str, bytes] = {}
         try:
             self._check_there()
-            started = internal_kv._internal_kv_get(claim, namespace=_NAMESPACE) is not None
+            for _, claim in left:
+                if not put_if_absent(claim, REVOKED):
+                    claimed[claim] = get(claim) or b""
         except Exception:  # then nobody is left to tell
-            self._end_crashed(run, self._gone(), exc)
+            for run, _ in left:
+                self._end_crashed(run, self._gone(), exc)
             return
-        if not started and isinstance(exc, ray.exceptions.RayTaskError):  # it has a worker, which could not begin it
-            error = _lacking(exc) or exc
-            self._end_crashed(run, f"its Ray worker could not begin it: {error}", error)
-            return
-        self.lost(run, _death(exc), started=started, cause=exc)
+        runs = {claim: run for run, claim in carried.runs}
+        for found in claimed.values():
+            if (before := outcome_before(found)) is not None:
+                self._take_in_outcome(runs[before[0]], *before)
+        for run, claim in left:
+            if not _is_at(run, claim):
+                continue
+            if isinstance(exc, ray.exceptions.TaskCancelledError):
+                self.lost(run, "Ray cancelled it", started=True, cause=exc)
+            elif isinstance(exc, ray.exceptions.RayTaskError) and not claimed:  # a worker, which could not begin it
+                error = _lacking(exc) or exc
+                self._end_crashed(run, f"its Ray worker could not begin it: {error}", error)
+            else:
+                self.lost(run, _death(exc), started=claim in claimed, cause=exc)
 
     # --- stopping ------------------------------------------------------------------------------------------------
 
     def _revoke(self, runs: list[Run]) -> list[bool]:
+        in_time = []
         try:
             self._check_there()
-            in_time = [_put_if_absent(self._prefix + run.claim, b"revoked") for run in runs]
+            with self._claims_lock:
+                for run in runs:
+                    parcel = run.parcel
+                    in_time.append(parcel is not None and self._revoke_claim(parcel.claim))
+                    if in_time[-1]:
+                        run.parcel = None  # nothing that a worker gives back is sent again
         except ConnectionError as exc:
             self.give_up(self._gone(), exc)
             return [False] * len(runs)
         self._revoked += [run.engine for run, yes in zip(runs, in_time, strict=True) if yes and run.engine is not None]
         return in_time
 
+    def _revoke_claim(self, claim: str) -> bool:
+        return not claim.startswith(self._prefix) or put_if_absent(claim, REVOKED)  # or it is not yet with Ray
+
     def _none_left_behind(self) -> bool:
         """Tell whether Ray is done with all revoked runs: as long as it is not, their claims must stay."""
         if not self._revoked:
             return True
-        for reference in self._revoked:
+        references = list(dict.fromkeys(self._revoked))
+        for reference in references:
             ray.cancel(reference, force=False, recursive=False)
-        _, left = ray.wait(self._revoked, num_returns=len(self._revoked), timeout=self.connect_timeout)
+        _, left = ray.wait(references, num_returns=len(references), timeout=self.connect_timeout)
         return not left
 
     def _interrupt(self, run: Run) -> None:
-        if run.engine is not None and self._there():
-            ray.cancel(run.engine, force=False)
+        with self._runs_lock:
+            reference = run.engine
+            carried = self._groups.get(reference)
+            if carried is None:  # Ray is done with it, or has not got it yet
+                return
+            if not carried.alone:  # the worker soon says so, if the run takes its time
+                carried.interrupted.add(run.id)
+                return
+        if self._there():
+            ray.cancel(reference, force=False)
 
     def blocking(self) -> AbstractContextManager[None]:
         """Free no worker: Ray does that only in `lend`."""
@@ -354,6 +501,15 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 else:
                     todo += run.upstreams
         return found
+
+
+def _is_at(run: Run, claim: str) -> bool:
+    """Tell whether `claim` stands for what is to become of `run`: it has neither ended nor been sent again."""
+    return run.phase is not Phase.ENDED and (parcel := run.parcel) is not None and parcel.claim == claim
+
+
+def _cpus() -> float:
+    return float(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
 
 
 def _connected_to() -> str:
@@ -406,11 +562,6 @@ def _lend_token() -> bool:
     return True
 
 
-def _put_if_absent(key: str, value: bytes) -> bool:
-    """Put `value` under `key` in the cluster's store unless something is there; tell whether it is ours now."""
-    return not internal_kv._internal_kv_put(key, value, overwrite=False, namespace=_NAMESPACE)
-
-
 def _skew(where: str, text: str) -> VersionSkew | None:
     """Return the error that tells what Ray says of versions in several lines, or None if that is not what it says."""
     found = re.search(r"Ray: (\S+)\s+Python: (\S+)\s.*?Ray: (\S+)\s+Python: (\S+)", text, re.DOTALL)
@@ -430,7 +581,7 @@ def _lacking(exc: BaseException) -> VersionSkew | None:
     return VersionSkew("A Ray worker", [(name, None, running()[name])])
 
 
-def _death(exc: BaseException) -> str:
+def _death(exc: BaseException | None) -> str:
     if isinstance(exc, ray.exceptions.OutOfMemoryError):
         return "its Ray worker was killed because memory ran out"
     if isinstance(exc, ray.exceptions.NodeDiedError):
@@ -440,35 +591,6 @@ def _death(exc: BaseException) -> str:
     if isinstance(exc, ray.exceptions.ObjectLostError):
         return "its result was lost with the node that held it"
     return f"Ray could not run it: {type(exc).__name__}"
-
-
-# --- on the worker -----------------------------------------------------------------------------------------------
-
-
-class _RaySide:
-    backend = "ray"
-
-    def __init__(self, kept: dict[str, list[Any]]) -> None:
-        self._kept = kept
-
-    def name(self) -> str:
-        return process_name()
-
-    def fetch(self, digest: str) -> bytes:
-        data: bytes = ray.get(self._kept[digest][0])
-        return data
-
-    def claim(self, key: str) -> str | None:
-        mine = f"{process_name()} {secrets.token_hex(8)}"
-        if _put_if_absent(key, mine.encode()):
-            return None
-        found = (internal_kv._internal_kv_get(key, namespace=_NAMESPACE) or b"claimed").decode()
-        # Ray sends a put again whose answer was lost: then what stands there already is our own word.
-        return None if found == mine else found.partition(" ")[0]
-
-
-def _run_here(parcel: tuple[Any, ...], kept: dict[str, list[Any]]) -> Packed:
-    return run_parcel(_RaySide(kept), Parcel(*parcel))
 
 
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:

@@ -1,0 +1,133 @@
+"""What runs on a Ray worker, and what it and the driver leave each other in Ray's store.
+
+    claim   who runs a body, or that nobody ever will: the first to put it has it. Within a group it also holds the
+            outcome of the run before, which has ended even if the worker dies now.
+    word    of a group that takes its time: what has ended in it, and what the worker gives back.
+
+What no word told, Ray brings when the group has ended.
+"""
+
+from __future__ import annotations
+
+import pickle
+import secrets
+import threading
+from typing import Any, NamedTuple
+
+import ray
+from ray.experimental import internal_kv
+
+from .._worker import Parcel, process_name, run_parcel
+from ._groups import GROUP_BYTES, GROUP_SECONDS, Group
+
+NAMESPACE = b"prefect_anyrunner"
+REVOKED = b"revoked"
+_END_OF_NAME = b"\n"
+
+
+Outcome = tuple[str, bytes]
+"""A claim, and what became of its run: a `Packed`, pickled once for all ways that it may go."""
+
+
+class Word(NamedTuple):
+    """What a worker says of a group; `told`: whether it has put another one into the store before."""
+
+    outcomes: list[Outcome]
+    returned: list[str]
+    told: bool = False
+
+
+def put_if_absent(key: str, value: bytes) -> bool:
+    """Put `value` under `key` in the cluster's store unless something is there; tell whether it is ours now."""
+    return not internal_kv._internal_kv_put(key, value, overwrite=False, namespace=NAMESPACE)
+
+
+def get(key: str) -> bytes | None:
+    """Return what the cluster's store has under `key`."""
+    found: bytes | None = internal_kv._internal_kv_get(key, namespace=NAMESPACE)
+    return found
+
+
+def outcome_before(claimed: bytes) -> Outcome | None:
+    """Return what a worker that claimed a run of a group noted there of the one before."""
+    held = claimed.partition(_END_OF_NAME)[2]
+    return pickle.loads(held) if held else None
+
+
+class _RaySide:
+    backend = "ray"
+
+    def __init__(self, kept: dict[str, list[Any]]) -> None:
+        self._kept = kept
+        self.held: Outcome | None = None
+
+    def name(self) -> str:
+        return process_name()
+
+    def fetch(self, digest: str) -> bytes:
+        data: bytes = ray.get(self._kept[digest][0])
+        return data
+
+    def claim(self, key: str) -> str | None:
+        mine = f"{process_name()} {secrets.token_hex(8)}".encode() + _END_OF_NAME
+        held = b"" if self.held is None else pickle.dumps(self.held, pickle.HIGHEST_PROTOCOL)
+        if put_if_absent(key, mine + held):
+            return None
+        found = get(key) or b"claimed"
+        # Ray sends a put again whose answer was lost: then what stands there already is our own word.
+        return None if found.startswith(mine) else found.partition(b" ")[0].decode()
+
+
+class _Telling:
+    """What a group has to tell: by word, when it takes its time, and the rest at its end."""
+
+    def __init__(self, group: Group, key: str) -> None:
+        self._group = group
+        self._key = key
+        self._outcomes: list[Outcome] = []
+        self._returned: list[str] = []
+        self._told = False
+        self._lock = threading.Lock()
+        self._later = threading.Timer(GROUP_SECONDS, self._tell)
+        self._later.daemon = True
+
+    def start(self) -> None:
+        self._later.start()
+
+    def add(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._outcomes.append(outcome)
+
+    def _tell(self) -> None:
+        with self._lock:
+            self._returned += self._group.take_back()
+            word = Word(self._outcomes, self._returned)
+            if not any(word):
+                return
+            internal_kv._internal_kv_put(self._key, pickle.dumps(word, pickle.HIGHEST_PROTOCOL), namespace=NAMESPACE)
+            self._told, self._outcomes, self._returned = True, [], []  # not when that failed: then the end tells
+
+    def end(self) -> bytes:
+        """Return the last word, for Ray to bring: as bytes, which it takes as they are."""
+        self._later.cancel()
+        with self._lock:
+            word = Word(self._outcomes, self._returned + self._group.take_back(), self._told)
+        return pickle.dumps(word, pickle.HIGHEST_PROTOCOL)
+
+
+def run_here(word: str, work: bytes, kept: dict[str, list[Any]]) -> bytes:
+    """Run the parcels in `work`, one after the other; return their outcomes, and what is for others to run."""
+    parcels = [Parcel(*fields) for fields in pickle.loads(work)]
+    side = _RaySide(kept)
+    group = Group(parcels)
+    telling = _Telling(group, word)
+    if len(parcels) > 1:
+        telling.start()
+    while (parcel := group.next()) is not None:
+        packed = run_parcel(side, parcel)
+        outcome = parcel.claim, pickle.dumps(packed, pickle.HIGHEST_PROTOCOL)
+        telling.add(outcome)
+        if packed.value_size >= GROUP_BYTES:  # too much to note beside a claim
+            break
+        side.held = outcome
+    return telling.end()
