@@ -129,6 +129,12 @@ class Outcome:
             state.state_details = self.state.state_details
         return replace(self, status=status, error=error, state=state, _value=None)
 
+    def placed(self, index: int, path: tuple[int | str, ...]) -> Outcome:
+        """Return this outcome as that of another place in an argument."""
+        other = object.__new__(Outcome)
+        vars(other).update(vars(self), index=index, path=path)  # `replace` takes six times as long
+        return other
+
     @property
     def is_lost(self) -> bool:
         """Whether it is known that the value was lost with the worker that kept it."""

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -215,7 +214,7 @@ class Waiting:
 
     def placed(self, run: Run, outcome: Outcome) -> list[Outcome]:
         """Return the outcome once for each place that the run stood in."""
-        return [replace(outcome, index=number, path=self.places[number].path) for number in run.places]
+        return [outcome.placed(number, self.places[number].path) for number in run.places]
 
     def _close(self, key: int, outcome: Outcome) -> Ended:
         return self.open.pop(key), outcome

@@ -261,12 +261,12 @@ def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
     try:
         warm = contexts.take(side, parcel.context)
     except BaseException as exc:
-        return _not_begun(side, exc)
+        return not_begun(side, exc)
     try:
         try:
             task_run = _task_run(side, parcel)
         except BaseException as exc:
-            return _not_begun(side, exc)
+            return not_begun(side, exc)
         try:
             return warm.context.copy().run(_run, warm, side, parcel, task_run)
         except BaseException as exc:
@@ -299,7 +299,7 @@ def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Pa
         flow = FlowRunContext.get()
         finish = getattr(flow.task_runner, "finish_children", None) if flow is not None else None
         if finish is not None:  # what the body submitted ends while there is somebody to tell of it (rule S1)
-            finish(stop=isinstance(raised, Interrupted))
+            finish(stop=isinstance(raised, Interrupted | KeyboardInterrupt))  # the latter is Ray's way to interrupt
         packed = pack(side, task, task_run, raised)
     if flow is not None:
         # What Prefect notes of each run for those that the same process submits later: here nobody does any more.
@@ -383,7 +383,8 @@ def _failure(state: State[Any]) -> bytes | None:
     return pack_error(error_of(state))
 
 
-def _not_begun(side: WorkerSide, error: BaseException) -> Packed:
+def not_begun(side: WorkerSide, error: BaseException) -> Packed:
+    """Pack that a body was not run here, because of `error`."""
     if isinstance(error, AnyRunnerError):
         why = str(error)
     else:

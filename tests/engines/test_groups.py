@@ -172,6 +172,26 @@ def test_a_worker_that_dies_takes_one_run_of_a_group(runner: Any, tmp_path: Path
     assert {len((tmp_path / str(number)).read_text().split()) for number in range(MANY)} == {1}
 
 
+def test_what_ended_before_a_cancelled_run_survives_the_worker(runner: Any, tmp_path: Path) -> None:
+    @flow(task_runner=runner)
+    def mapping() -> Report:
+        warm_up()
+        waits_for.map([100, 101], folder=unmapped(tmp_path), who=unmapped(-1))
+        until(lambda: (tmp_path / "100").exists() and (tmp_path / "101").exists())  # nothing else begins meanwhile
+        futures: Any = kills_its_worker.map(range(MANY), folder=unmapped(tmp_path), victim=unmapped(9))
+        assert futures[8].cancel(running=False)
+        (tmp_path / "go").touch()
+        return settle(futures)
+
+    report = mapping()
+    assert {outcome.index: outcome.status for outcome in report if outcome.status is not Status.COMPLETED} == {
+        8: Status.CANCELLED,
+        9: Status.CRASHED,
+    }
+    assert not (tmp_path / "8").exists()
+    assert {len((tmp_path / str(number)).read_text().split()) for number in range(MANY) if number != 8} == {1}
+
+
 def test_large_results_of_a_group_arrive_each_for_itself(runner: Any) -> None:
     @flow(task_runner=runner)
     def mapping() -> Any:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.experimental import internal_kv
 
-from .._worker import Parcel, process_name, run_parcel
+from .._worker import Packed, Parcel, not_begun, process_name, run_parcel
 from ._groups import GROUP_BYTES, GROUP_SECONDS, Group
 
 NAMESPACE = b"prefect_anyrunner"
@@ -25,8 +25,8 @@ REVOKED = b"revoked"
 _END_OF_NAME = b"\n"
 
 
-Outcome = tuple[str, bytes]
-"""A claim, and what became of its run: a `Packed`, pickled once for all ways that it may go."""
+Outcome = tuple[str, Packed]
+"""A claim, and what became of its run."""
 
 
 class Word(NamedTuple):
@@ -48,10 +48,11 @@ def get(key: str) -> bytes | None:
     return found
 
 
-def outcome_before(claimed: bytes) -> Outcome | None:
-    """Return what a worker that claimed a run of a group noted there of the one before."""
+def outcomes_before(claimed: bytes) -> list[Outcome]:
+    """Return what a worker that claimed a run of a group noted there of those before."""
     held = claimed.partition(_END_OF_NAME)[2]
-    return pickle.loads(held) if held else None
+    outcomes: list[Outcome] = pickle.loads(held) if held else []
+    return outcomes
 
 
 class _RaySide:
@@ -59,7 +60,7 @@ class _RaySide:
 
     def __init__(self, kept: dict[str, list[Any]]) -> None:
         self._kept = kept
-        self.held: Outcome | None = None
+        self.held: list[Outcome] = []  # what no claim has noted yet
 
     def name(self) -> str:
         return process_name()
@@ -70,12 +71,15 @@ class _RaySide:
 
     def claim(self, key: str) -> str | None:
         mine = f"{process_name()} {secrets.token_hex(8)}".encode() + _END_OF_NAME
-        held = b"" if self.held is None else pickle.dumps(self.held, pickle.HIGHEST_PROTOCOL)
+        held = pickle.dumps(self.held, pickle.HIGHEST_PROTOCOL) if self.held else b""
         if put_if_absent(key, mine + held):
+            self.held = []
             return None
         found = get(key) or b"claimed"
-        # Ray sends a put again whose answer was lost: then what stands there already is our own word.
-        return None if found.startswith(mine) else found.partition(b" ")[0].decode()
+        if found.startswith(mine):  # Ray sends a put again whose answer was lost: then it is our own
+            self.held = []
+            return None
+        return found.partition(b" ")[0].decode()  # not noted there, so held for the next claim
 
 
 class _Telling:
@@ -107,12 +111,15 @@ class _Telling:
             internal_kv._internal_kv_put(self._key, pickle.dumps(word, pickle.HIGHEST_PROTOCOL), namespace=NAMESPACE)
             self._told, self._outcomes, self._returned = True, [], []  # not when that failed: then the end tells
 
-    def end(self) -> bytes:
+    def end(self, *last: Outcome) -> bytes:
         """Return the last word, for Ray to bring: as bytes, which it takes as they are."""
-        self._later.cancel()
         with self._lock:
-            word = Word(self._outcomes, self._returned + self._group.take_back(), self._told)
+            word = Word([*self._outcomes, *last], [*self._returned, *self._group.take_back()], self._told)
+            self._outcomes, self._returned = [], []
         return pickle.dumps(word, pickle.HIGHEST_PROTOCOL)
+
+    def stop(self) -> None:
+        self._later.cancel()
 
 
 def run_here(word: str, work: bytes, kept: dict[str, list[Any]]) -> bytes:
@@ -123,11 +130,17 @@ def run_here(word: str, work: bytes, kept: dict[str, list[Any]]) -> bytes:
     telling = _Telling(group, word)
     if len(parcels) > 1:
         telling.start()
-    while (parcel := group.next()) is not None:
-        packed = run_parcel(side, parcel)
-        outcome = parcel.claim, pickle.dumps(packed, pickle.HIGHEST_PROTOCOL)
-        telling.add(outcome)
-        if packed.value_size >= GROUP_BYTES:  # too much to note beside a claim
-            break
-        side.held = outcome
-    return telling.end()
+    try:
+        while (parcel := group.next()) is not None:
+            try:
+                packed = run_parcel(side, parcel)
+            except Exception as exc:  # it could not be claimed; what ended before is told all the same
+                return telling.end((parcel.claim, not_begun(side, exc)))
+            outcome = parcel.claim, packed
+            if packed.value_size >= GROUP_BYTES or len(packed.error or b"") >= GROUP_BYTES:
+                return telling.end(outcome)  # too much to note beside a claim
+            telling.add(outcome)
+            side.held.append(outcome)
+        return telling.end()
+    finally:
+        telling.stop()

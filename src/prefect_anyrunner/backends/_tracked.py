@@ -50,8 +50,9 @@ from ._orphans import end_orphans
 from ._upstreams import blame, blockers, find_upstreams, has_ended
 
 _FIRST_BATCH = 256
-"""Runs of a `map` that go to the engine together at first, to begin while the others are submitted; then twice as many,
-and so on."""
+"""Runs of a `map` that go to the engine together at first, to begin while the others are submitted."""
+_NEXT_BATCH = 8
+"""Times as many go together after that, and so on: few batches, for whoever takes in outcomes submits more slowly."""
 _RESENDS = 20
 """How often a run that never started is sent again when the workers that held it die, before it counts as crashed."""
 
@@ -321,7 +322,7 @@ class TrackedRunner:
             return
         bulk.runs.append(run)
         if len(bulk.runs) >= bulk.most:
-            batch, bulk.runs, bulk.most = bulk.runs, [], 2 * bulk.most
+            batch, bulk.runs, bulk.most = bulk.runs, [], _NEXT_BATCH * bulk.most
             self._dispatch(batch)
 
     def _prepare(self, run: Run) -> bool:

@@ -31,7 +31,7 @@ from .._preflight import judge, own_modules, question, shipping
 from .._versions import OURS, running
 from .._worker import Packed, current_worker
 from ._groups import GROUP_SECONDS, Grouping, Sent
-from ._ray_worker import NAMESPACE, REVOKED, Word, get, outcome_before, put_if_absent, run_here
+from ._ray_worker import NAMESPACE, REVOKED, Word, get, outcomes_before, put_if_absent, run_here
 from ._remote import RemoteRunner
 from ._tracked import Phase, Run
 
@@ -50,11 +50,22 @@ class _Carried:
     """The runs that one Ray task carries."""
 
     def __init__(self, sent: list[Sent], prefix: str, key: str) -> None:
-        self.runs = [(run, parcel.claim) for run, parcel in sent]
+        self.runs = {parcel.claim: run for run, parcel in sent}
         self.claims = f"{prefix}{key}+"  # what the claims of a group begin with
         self.word = f"{prefix}{_WORD}{key}"
         self.alone = len(sent) == 1  # one at most is still to end: to interrupt the Ray task hits no other
         self.interrupted: set[UUID] = set()  # those to be interrupted as soon as they are alone
+
+    def left(self) -> dict[str, Run]:
+        """Return the runs that have neither ended nor been sent again, by their claims."""
+        return {claim: run for claim, run in self.runs.items() if self.has(run, claim)}
+
+    def has(self, run: Run, claim: str | None = None) -> bool:
+        """Tell whether what becomes of `run` is still to be heard from this Ray task."""
+        parcel = run.parcel
+        if parcel is None or run.phase is Phase.ENDED or self.runs.get(parcel.claim) is not run:
+            return False
+        return claim is None or parcel.claim == claim
 
 
 class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: ignore[misc]  # one future for all
@@ -264,9 +275,16 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         # Looked at once: a run that another thread ends meanwhile, a cancelled one, loses its parcel.
         for options, sent in self._by_options([(run, parcel) for run in runs if (parcel := run.parcel) is not None]):
             # What asks for resources of its own is placed by itself.
-            groups = [[one] for one in sent] if options else self._grouping.cut(sent, _cpus)
+            groups = [[one] for one in sent] if options else self._grouping.cut(sent, self._cpus)
             for group in groups:
                 self._send(group, options)
+
+    def _cpus(self) -> float:
+        try:
+            self._check_there()
+            return float(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+        except Exception:  # whoever sends will say so, of each run
+            return 0
 
     def _by_options(self, sent: list[Sent]) -> Iterator[tuple[dict[str, Any], list[Sent]]]:
         """Yield neighbours that have the same remote options together."""
@@ -285,6 +303,9 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def _send(self, sent: list[Sent], options: dict[str, Any]) -> None:
         key = sent[0][0].claim
         several = len(sent) > 1
+        for run, _ in sent:
+            if run.cancel_asked:  # after it was lost, or given back
+                self._end_cancelled(run, "It was cancelled before it started.")
         with self._claims_lock:
             sent = [
                 (run, parcel._replace(claim=f"{self._prefix}{f'{key}+' * several}{run.claim}"))
@@ -296,6 +317,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         if not sent:
             return
         carried = _Carried(sent, self._prefix, key)
+        inbox = self._inbox
         try:
             needed = {
                 digest
@@ -308,9 +330,13 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             function = self._function({**options, "name": sent[0][0].task.name})
             reference = function.remote(carried.word, work, kept)
             self._groups[reference] = carried
-            for run, _ in sent:
+            for run, parcel in sent:
                 run.engine = reference
-            reference.future().add_done_callback(lambda future: self._inbox.put((reference, future)))
+                if run.parcel is not parcel:  # cancelled meanwhile
+                    self._revoked.append(reference)
+                elif run.cancel_asked:
+                    self._interrupt(run)
+            reference.future().add_done_callback(lambda future: inbox.put((reference, future)))
         except Exception as exc:
             for run, _ in sent:
                 self.lost(run, f"it could not be given to Ray: {exc!r}", started=True, cause=exc)
@@ -335,29 +361,40 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 look = now + (_LOOK_FOR_WORDS if self._look_for_words() else _LOOK_IN_VAIN)
 
     def _ended(self, reference: Any, future: Any) -> None:
-        """Take in that Ray is done with what `reference` stands for."""
+        """Take in that Ray is done with what `reference` stands for. Never raises."""
         carried = self._groups.pop(reference)
+        try:
+            self._take_in_end(carried, reference, future)
+        except BaseException as exc:
+            for run in carried.left().values():
+                self.lost(run, f"its outcome could not be collected: {exc!r}", started=True, cause=exc)
+
+    def _take_in_end(self, carried: _Carried, reference: Any, future: Any) -> None:
         problem: BaseException | None = None
         try:
             word: Word = pickle.loads(future.result())
-            if word.told:
-                self._read_word(carried, reference)
-            self._take_in(carried, word)
-            if len(carried.runs) > 1:  # nobody is left who could claim them
-                internal_kv._internal_kv_del(carried.claims, del_by_prefix=True, namespace=NAMESPACE)
         except BaseException as exc:
             problem = exc
-        if left := [(run, claim) for run, claim in carried.runs if _is_at(run, claim)]:
+        else:
+            self._take_in(carried, word)
+        if len(carried.runs) > 1:
+            if problem is not None or word.told:
+                try:
+                    self._read_word(carried, reference)
+                except Exception as exc:
+                    problem = problem or exc
+            if not carried.left():  # nobody is left who could claim them
+                internal_kv._internal_kv_del(carried.claims, del_by_prefix=True, namespace=NAMESPACE)
+        if left := carried.left():
             self._look_into(carried, left, problem)
 
     def _look_for_words(self) -> bool:
         """Take in what workers have put into the store; tell whether it could be looked at."""
-        groups = {each.word: (each, reference) for reference, each in [*self._groups.items()] if not each.alone}
-        if not groups or not self._there():
-            return True
         try:
-            found = internal_kv._internal_kv_list(f"{self._prefix}{_WORD}", namespace=NAMESPACE)
-            for key in found:
+            groups = {each.word: (each, reference) for reference, each in [*self._groups.items()] if not each.alone}
+            if not groups or not self._there():
+                return True
+            for key in internal_kv._internal_kv_list(f"{self._prefix}{_WORD}", namespace=NAMESPACE):
                 if (told := groups.get(key.decode())) is not None:
                     self._read_word(*told)
         except Exception:  # what it is about is told all the same when Ray is done with it
@@ -372,49 +409,46 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         self._take_in(carried, pickle.loads(found))
         with self._runs_lock:
             carried.alone = True
-            wanted = [run for run, claim in carried.runs if run.id in carried.interrupted and _is_at(run, claim)]
+            wanted = any(run.id in carried.interrupted for run in carried.left().values())
         if wanted:
             ray.cancel(reference, force=False)
         internal_kv._internal_kv_del(carried.word, namespace=NAMESPACE)
 
     def _take_in(self, carried: _Carried, word: Word) -> None:
-        runs = {claim: run for run, claim in carried.runs}
-        for claim, outcome in word.outcomes:
-            self._take_in_outcome(runs[claim], claim, outcome)
+        for claim, packed in word.outcomes:
+            self._take_in_outcome(carried, claim, packed)
         for claim in word.returned:
-            if _is_at(runs[claim], claim) and (parcel := runs[claim].parcel) is not None:
-                self._send([(runs[claim], parcel)], {})
+            run = carried.runs[claim]
+            if carried.has(run, claim) and (parcel := run.parcel) is not None:
+                self._send([(run, parcel)], {})
 
-    def _take_in_outcome(self, run: Run, claim: str, outcome: bytes) -> None:
-        if not _is_at(run, claim):  # word of an execution that was given up before, or told twice
-            return
-        try:
-            packed: Packed = pickle.loads(outcome)
+    def _take_in_outcome(self, carried: _Carried, claim: str, packed: Packed) -> None:
+        run = carried.runs[claim]
+        if carried.has(run, claim):  # else word of an execution that was given up before, or told twice
             self._grouping.note(run, packed)
             self.arrived(run, packed)
-        except BaseException as exc:
-            self.lost(run, f"its outcome could not be read: {exc!r}", started=True, cause=exc)
 
-    def _look_into(self, carried: _Carried, left: list[tuple[Run, str]], exc: BaseException | None) -> None:
+    def _look_into(self, carried: _Carried, left: dict[str, Run], exc: BaseException | None) -> None:
         """Find out from the claims what became of runs that Ray told nothing of, and have none of them begin now."""
         claimed: dict[str, bytes] = {}
         try:
             self._check_there()
-            for _, claim in left:
+            for claim in left:
                 if not put_if_absent(claim, REVOKED):
                     claimed[claim] = get(claim) or b""
         except Exception:  # then nobody is left to tell
-            for run, _ in left:
+            for run in left.values():
                 self._end_crashed(run, self._gone(), exc)
             return
-        runs = {claim: run for run, claim in carried.runs}
         for found in claimed.values():
-            if (before := outcome_before(found)) is not None:
-                self._take_in_outcome(runs[before[0]], *before)
-        for run, claim in left:
-            if not _is_at(run, claim):
+            for claim, packed in outcomes_before(found):
+                self._take_in_outcome(carried, claim, packed)
+        for claim, run in left.items():
+            if not carried.has(run, claim):
                 continue
-            if isinstance(exc, ray.exceptions.TaskCancelledError):
+            if claimed.get(claim) == REVOKED:
+                self._end_cancelled(run, "It was cancelled before it started.")
+            elif isinstance(exc, ray.exceptions.TaskCancelledError):
                 self.lost(run, "Ray cancelled it", started=True, cause=exc)
             elif isinstance(exc, ray.exceptions.RayTaskError) and not claimed:  # a worker, which could not begin it
                 error = _lacking(exc) or exc
@@ -425,23 +459,28 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     # --- stopping ------------------------------------------------------------------------------------------------
 
     def _revoke(self, runs: list[Run]) -> list[bool]:
-        in_time = []
+        in_time = [False] * len(runs)
         try:
-            self._check_there()
-            with self._claims_lock:
-                for run in runs:
-                    parcel = run.parcel
-                    in_time.append(parcel is not None and self._revoke_claim(parcel.claim))
-                    if in_time[-1]:
-                        run.parcel = None  # nothing that a worker gives back is sent again
+            for number, run in enumerate(runs):
+                in_time[number] = self._revoke_one(run)
         except ConnectionError as exc:
             self.give_up(self._gone(), exc)
-            return [False] * len(runs)
-        self._revoked += [run.engine for run, yes in zip(runs, in_time, strict=True) if yes and run.engine is not None]
+        except Exception:  # those that were told so far never start
+            self.logger.exception("Ray could not be told which task runs shall not start.")
         return in_time
 
-    def _revoke_claim(self, claim: str) -> bool:
-        return not claim.startswith(self._prefix) or put_if_absent(claim, REVOKED)  # or it is not yet with Ray
+    def _revoke_one(self, run: Run) -> bool:
+        with self._claims_lock:
+            if (parcel := run.parcel) is None:
+                return False
+            if parcel.claim.startswith(self._prefix):  # else it is not yet with Ray
+                self._check_there()
+                if not put_if_absent(parcel.claim, REVOKED) or run.phase is Phase.ENDED:  # ended, no claim is left
+                    return False
+            run.parcel = None  # nothing that a worker gives back is sent again
+            if run.engine is not None:
+                self._revoked.append(run.engine)
+            return True
 
     def _none_left_behind(self) -> bool:
         """Tell whether Ray is done with all revoked runs: as long as it is not, their claims must stay."""
@@ -457,7 +496,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         with self._runs_lock:
             reference = run.engine
             carried = self._groups.get(reference)
-            if carried is None:  # Ray is done with it, or has not got it yet
+            if carried is None or not carried.has(run):  # Ray is done with it, or has not got it yet
                 return
             if not carried.alone:  # the worker soon says so, if the run takes its time
                 carried.interrupted.add(run.id)
@@ -501,15 +540,6 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 else:
                     todo += run.upstreams
         return found
-
-
-def _is_at(run: Run, claim: str) -> bool:
-    """Tell whether `claim` stands for what is to become of `run`: it has neither ended nor been sent again."""
-    return run.phase is not Phase.ENDED and (parcel := run.parcel) is not None and parcel.claim == claim
-
-
-def _cpus() -> float:
-    return float(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
 
 
 def _connected_to() -> str:
@@ -590,7 +620,7 @@ def _death(exc: BaseException | None) -> str:
         return "its Ray worker died while it ran"
     if isinstance(exc, ray.exceptions.ObjectLostError):
         return "its result was lost with the node that held it"
-    return f"Ray could not run it: {type(exc).__name__}"
+    return "its Ray worker told nothing of it" if exc is None else f"Ray could not run it: {type(exc).__name__}"
 
 
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
