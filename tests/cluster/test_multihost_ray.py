@@ -91,6 +91,14 @@ def test_a_driver_that_is_cut_off_for_some_seconds(cluster: Cluster) -> None:
     assert [driver.times(f"ran-{number}") for number in range(4)] == [1] * 4
 
 
+def test_a_worker_that_dies_takes_one_of_many_small_runs(cluster: Cluster) -> None:
+    driver = hosts.Driver(cluster.laptop, "dying", cluster.spec, cluster.api)
+    end = driver.end()
+    assert [row["status"] for row in end["rows"]] == ["completed"] * 21 + ["crashed"] + ["completed"] * 18, end
+    assert end["states"] == {"COMPLETED": 79, "CRASHED": 1}
+    assert [driver.times(f"ran-{number}") for number in range(40)] == [1] * 40
+
+
 def test_nodes_that_join_late_and_die(cluster: Cluster) -> None:
     """A node that joins runs what waits; when it dies, that one run is crashed, and no other."""
     driver = hosts.Driver(cluster.laptop, "holding", cluster.spec, cluster.api)

@@ -8,9 +8,13 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect import flow, task, unmapped
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.context import FlowRunContext
 
 from prefect_anyrunner import Report, Status, gather, settle
 from prefect_anyrunner.conformance._subject import until
@@ -71,6 +75,11 @@ def waits_for(number: int, folder: Path, who: int) -> int:
     if who in (number, -1):
         until(lambda: (folder / "go").exists())
     return number
+
+
+@task
+def submits(count: int, folder: Path, who: int) -> int:
+    return sum(gather(waits_for.map(range(count), folder=unmapped(folder), who=unmapped(who))))
 
 
 @task
@@ -240,6 +249,39 @@ def test_one_run_of_a_group_is_interrupted(runner: Any, tmp_path: Path) -> None:
     assert {outcome.index for outcome in report if outcome.status is not Status.COMPLETED} == {2}
     assert report[2].status is Status.CANCELLED
     assert {len((tmp_path / str(number)).read_text().split()) for number in range(MANY)} == {1}
+
+
+def test_a_task_submits_groups(runner: Any, tmp_path: Path) -> None:
+    @flow(task_runner=runner)
+    def mapping() -> Any:
+        return gather(submits.submit(MANY, tmp_path, -2))
+
+    assert mapping() == sum(range(MANY))
+    assert {len((tmp_path / str(number)).read_text().split()) for number in range(MANY)} == {1}
+
+
+def test_groups_end_with_the_task_that_submitted_them(runner: Any, tmp_path: Path) -> None:
+    @flow(task_runner=runner)
+    def mapping() -> tuple[UUID, Status]:
+        future: Any = submits.submit(MANY, tmp_path, -1)
+        until(lambda: (tmp_path / "0").exists())
+        assert future.cancel()
+        context = FlowRunContext.get()
+        assert context is not None and context.flow_run is not None
+        return context.flow_run.id, settle(future)[0].status
+
+    flow_run_id, status = mapping()
+    assert status is Status.CANCELLED
+    begun = len(list(tmp_path.iterdir()))
+    of_flow = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    with get_client(sync_client=True) as client:
+
+        def all_ended() -> bool:
+            runs = client.read_task_runs(flow_run_filter=of_flow)
+            return len(runs) == MANY + 1 and all(run.state and run.state.is_cancelled() for run in runs)
+
+        until(all_ended)
+    assert len(list(tmp_path.iterdir())) == begun < MANY
 
 
 @pytest.mark.ray

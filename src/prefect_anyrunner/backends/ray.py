@@ -7,16 +7,13 @@ import os
 import pickle
 import queue
 import re
-import secrets
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import prefect_ray
@@ -31,6 +28,7 @@ from .._preflight import judge, own_modules, question, shipping
 from .._versions import OURS, running
 from .._worker import Packed, current_worker
 from ._groups import GROUP_SECONDS, Grouping, Sent
+from ._ray_connection import connected_to, host_and_port, is_same, lend_token, take_token_back
 from ._ray_worker import NAMESPACE, REVOKED, Word, get, outcomes_before, put_if_absent, run_here
 from ._remote import RemoteRunner
 from ._tracked import Phase, Run
@@ -53,6 +51,7 @@ class _Carried:
         self.runs = {parcel.claim: run for run, parcel in sent}
         self.claims = f"{prefix}{key}+"  # what the claims of a group begin with
         self.word = f"{prefix}{_WORD}{key}"
+        self.reference: Any = None  # Ray's
         self.alone = len(sent) == 1  # one at most is still to end: to interrupt the Ray task hits no other
         self.interrupted: set[UUID] = set()  # those to be interrupted as soon as they are alone
 
@@ -101,8 +100,8 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         self._shipping = ExitStack()
         self._grouping = Grouping()
         self._claims_lock = threading.Lock()
-        self._groups: dict[Any, _Carried] = {}  # by Ray's reference, as long as Ray is at it
-        self._inbox: queue.SimpleQueue[tuple[Any, Any] | None] = queue.SimpleQueue()
+        self._with_it: set[_Carried] = set()  # what Ray is at
+        self._inbox: queue.SimpleQueue[tuple[_Carried, Any] | None] = queue.SimpleQueue()
         self._collecting: threading.Thread | None = None
 
     @property
@@ -148,7 +147,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             self._check_same(self.address)
         if self.address is None or ray.is_initialized():
             if self.address is None and not ray.is_initialized():
-                self._lent_token = _lend_token()
+                self._lent_token = lend_token()
             super().__enter__()
             return
         try:
@@ -172,8 +171,8 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def _check_same(self, address: str) -> None:
         """Raise EngineUnreachable if this process is connected to another Ray than the one asked for."""
         wanted = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
-        connected = _connected_to()
-        if wanted == "auto" or _is_same(wanted, connected):
+        connected = connected_to()
+        if wanted == "auto" or is_same(wanted, connected):
             return
         raise EngineUnreachable(
             f"The task runner is to use the Ray cluster at {wanted}, but this process is connected to the one at "
@@ -184,8 +183,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def _within_timeout(self) -> None:
         """Connect as prefect-ray does, but only once somebody listens: Ray itself retries for half a minute or more."""
         assert self.address is not None
-        where = urlsplit(self.address if "//" in self.address else f"//{self.address}")
-        with socket.create_connection((where.hostname or "", where.port or 10001), self.connect_timeout):
+        with socket.create_connection(host_and_port(self.address), self.connect_timeout):
             pass
         super().__enter__()
 
@@ -208,7 +206,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             else:
                 super().__exit__(*exc_info)
             if self._lent_token:
-                os.environ.pop(_TOKEN_VARIABLE, None)
+                take_token_back()
                 self._lent_token = False
 
     def _there(self) -> bool:
@@ -328,15 +326,15 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             work = pickle.dumps([tuple(parcel) for _, parcel in sent], pickle.HIGHEST_PROTOCOL)
             self._check_there()
             function = self._function({**options, "name": sent[0][0].task.name})
-            reference = function.remote(carried.word, work, kept)
-            self._groups[reference] = carried
+            carried.reference = function.remote(carried.word, work, kept)
+            self._with_it.add(carried)
             for run, parcel in sent:
-                run.engine = reference
+                run.engine = carried
                 if run.parcel is not parcel:  # cancelled meanwhile
-                    self._revoked.append(reference)
+                    self._revoked.append(carried.reference)
                 elif run.cancel_asked:
                     self._interrupt(run)
-            reference.future().add_done_callback(lambda future: inbox.put((reference, future)))
+            carried.reference.future().add_done_callback(lambda future: inbox.put((carried, future)))
         except Exception as exc:
             for run, _ in sent:
                 self.lost(run, f"it could not be given to Ray: {exc!r}", started=True, cause=exc)
@@ -360,16 +358,16 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             if (now := time.monotonic()) > look:
                 look = now + (_LOOK_FOR_WORDS if self._look_for_words() else _LOOK_IN_VAIN)
 
-    def _ended(self, reference: Any, future: Any) -> None:
-        """Take in that Ray is done with what `reference` stands for. Never raises."""
-        carried = self._groups.pop(reference)
+    def _ended(self, carried: _Carried, future: Any) -> None:
+        """Take in that Ray is done with a task. Never raises."""
+        self._with_it.discard(carried)
         try:
-            self._take_in_end(carried, reference, future)
+            self._take_in_end(carried, future)
         except BaseException as exc:
             for run in carried.left().values():
                 self.lost(run, f"its outcome could not be collected: {exc!r}", started=True, cause=exc)
 
-    def _take_in_end(self, carried: _Carried, reference: Any, future: Any) -> None:
+    def _take_in_end(self, carried: _Carried, future: Any) -> None:
         problem: BaseException | None = None
         try:
             word: Word = pickle.loads(future.result())
@@ -380,7 +378,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         if len(carried.runs) > 1:
             if problem is not None or word.told:
                 try:
-                    self._read_word(carried, reference)
+                    self._read_word(carried)
                 except Exception as exc:
                     problem = problem or exc
             if not carried.left():  # nobody is left who could claim them
@@ -391,18 +389,18 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def _look_for_words(self) -> bool:
         """Take in what workers have put into the store; tell whether it could be looked at."""
         try:
-            groups = {each.word: (each, reference) for reference, each in [*self._groups.items()] if not each.alone}
+            groups = {each.word: each for each in [*self._with_it] if not each.alone}
             if not groups or not self._there():
                 return True
             for key in internal_kv._internal_kv_list(f"{self._prefix}{_WORD}", namespace=NAMESPACE):
-                if (told := groups.get(key.decode())) is not None:
-                    self._read_word(*told)
+                if (carried := groups.get(key.decode())) is not None:
+                    self._read_word(carried)
         except Exception:  # what it is about is told all the same when Ray is done with it
             self.logger.warning("Ray's store could not be looked at; runs may be told of late.", exc_info=True)
             return False
         return True
 
-    def _read_word(self, carried: _Carried, reference: Any) -> None:
+    def _read_word(self, carried: _Carried) -> None:
         """Take in what the worker said of a group while it was at it: from then on it has one run at most."""
         if carried.alone or (found := get(carried.word)) is None:
             return
@@ -411,7 +409,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             carried.alone = True
             wanted = any(run.id in carried.interrupted for run in carried.left().values())
         if wanted:
-            ray.cancel(reference, force=False)
+            ray.cancel(carried.reference, force=False)
         internal_kv._internal_kv_del(carried.word, namespace=NAMESPACE)
 
     def _take_in(self, carried: _Carried, word: Word) -> None:
@@ -479,7 +477,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                     return False
             run.parcel = None  # nothing that a worker gives back is sent again
             if run.engine is not None:
-                self._revoked.append(run.engine)
+                self._revoked.append(run.engine.reference)
             return True
 
     def _none_left_behind(self) -> bool:
@@ -494,15 +492,14 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
 
     def _interrupt(self, run: Run) -> None:
         with self._runs_lock:
-            reference = run.engine
-            carried = self._groups.get(reference)
-            if carried is None or not carried.has(run):  # Ray is done with it, or has not got it yet
+            carried: _Carried | None = run.engine
+            if carried is None or not carried.has(run):  # it ends anyway, or Ray has not got it yet
                 return
             if not carried.alone:  # the worker soon says so, if the run takes its time
                 carried.interrupted.add(run.id)
                 return
         if self._there():
-            ray.cancel(reference, force=False)
+            ray.cancel(carried.reference, force=False)
 
     def blocking(self) -> AbstractContextManager[None]:
         """Free no worker: Ray does that only in `lend`."""
@@ -536,60 +533,10 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                     continue
                 seen.add(run.id)
                 if run.engine is not None:
-                    found.add(run.engine)
+                    found.add(run.engine.reference)
                 else:
                     todo += run.upstreams
         return found
-
-
-def _connected_to() -> str:
-    """Return the address of the Ray that this process is connected to, as one would ask for it."""
-    client = ray.util.client.ray.get_context()  # type: ignore[no-untyped-call]
-    if client.is_connected():
-        return f"ray://{client.client_worker._conn_str}"
-    address: str = ray.get_runtime_context().gcs_address
-    return address
-
-
-def _is_same(one: str, other: str) -> bool:
-    if one.startswith("ray://") != other.startswith("ray://"):
-        return False  # a client server tells nobody whose it is
-    (host, port), (other_host, other_port) = _host_and_port(one), _host_and_port(other)
-    return port == other_port and (host == other_host or bool(_numbers(host) & _numbers(other_host)))
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    parts = urlsplit(address if "//" in address else f"//{address}")
-    return parts.hostname or "", parts.port or (10001 if parts.scheme == "ray" else 6379)
-
-
-def _numbers(host: str) -> set[str]:
-    try:
-        found = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
-    except OSError:
-        return set()
-    if any(number.startswith("127.") or number == "::1" for number in found):
-        found |= {"127.0.0.1", str(ray.util.get_node_ip_address())}  # type: ignore[no-untyped-call]
-    return found
-
-
-_TOKEN_VARIABLE = "RAY_AUTH_TOKEN"
-_token = ""
-
-
-def _lend_token() -> bool:
-    """Give a Ray that is about to start here a token of this process, unless there is one; tell whether that was so.
-
-    Ray would otherwise write one into the user's home folder, and leave it there.
-    """
-    global _token
-    given = ("RAY_AUTH_MODE", _TOKEN_VARIABLE, "RAY_AUTH_TOKEN_PATH")
-    ours = bool(_token)  # Ray itself sets the mode at the first start, and reads the token once per process
-    if (not ours and any(name in os.environ for name in given)) or Path("~/.ray/auth_token").expanduser().exists():
-        return False
-    _token = _token or secrets.token_hex(32)
-    os.environ[_TOKEN_VARIABLE] = _token
-    return True
 
 
 def _skew(where: str, text: str) -> VersionSkew | None:

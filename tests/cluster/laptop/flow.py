@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -83,6 +84,15 @@ def large(number: int) -> bytes:
     return bytes([number]) * LARGE
 
 
+@task
+def die(number: int) -> int:
+    """Take the worker along, as number 21."""
+    note(f"ran-{number}")
+    if number == 21:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
 def modules() -> list[Any]:
     """Run tasks that need modules which are here alone."""
     return [*twice.map([1, 2, 13]), import_late.submit()]
@@ -96,6 +106,12 @@ def late() -> list[Any]:
 def holding() -> list[Any]:
     """Keep all workers busy, with more behind."""
     return list(hold.map(range(4)))
+
+
+def dying() -> list[Any]:
+    """Lose a worker in the midst of many small runs, which travel in groups to workers that have run some before."""
+    die.map(range(100, 140)).wait()
+    return list(die.map(range(40)))
 
 
 def keeping() -> list[Any]:
