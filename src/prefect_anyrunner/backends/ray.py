@@ -409,7 +409,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             carried.alone = True
             wanted = any(run.id in carried.interrupted for run in carried.left().values())
         if wanted:
-            ray.cancel(carried.reference, force=False)
+            _stop(carried)
         internal_kv._internal_kv_del(carried.word, namespace=NAMESPACE)
 
     def _take_in(self, carried: _Carried, word: Word) -> None:
@@ -499,7 +499,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 carried.interrupted.add(run.id)
                 return
         if self._there():
-            ray.cancel(carried.reference, force=False)
+            _stop(carried)
 
     def blocking(self) -> AbstractContextManager[None]:
         """Free no worker: Ray does that only in `lend`."""
@@ -537,6 +537,11 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 else:
                     todo += run.upstreams
         return found
+
+
+def _stop(carried: _Carried) -> None:
+    # What the body has submitted is stopped by its own runner, which tells of it: to Ray's word it would be crashed.
+    ray.cancel(carried.reference, force=False, recursive=False)
 
 
 def _skew(where: str, text: str) -> VersionSkew | None:
