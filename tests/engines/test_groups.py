@@ -70,7 +70,7 @@ def waits_for_the_next(number: int, folder: Path) -> int:
 
 @task
 def waits_for(number: int, folder: Path, who: int) -> int:
-    """Wait, as number `who`, until the flow says go; as all if there is no such number."""
+    """Wait, as number `who`, until the flow says go; all do if that is -1."""
     note(folder, number)
     if who in (number, -1):
         until(lambda: (folder / "go").exists())
@@ -103,6 +103,17 @@ class SlowToUnpack:
 def unpacked(file: Path) -> SlowToUnpack:
     until(file.exists)
     return SlowToUnpack(file)
+
+
+class WaitsToBePacked:
+    """Is not packed before a file is there."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        until(self.file.exists, within=60)
+        return WaitsToBePacked, (self.file,)
 
 
 @task
@@ -148,6 +159,15 @@ def test_a_worker_that_is_slow_to_begin_does_not_end_grouping(runner: Any, tmp_p
         return keys
 
     assert max(Counter(mapping()).values()) > 1
+
+
+def test_the_first_runs_begin_while_others_are_submitted(runner: Any, tmp_path: Path) -> None:
+    @flow(task_runner=runner)
+    def mapping() -> Report:
+        last = [*[None] * 299, WaitsToBePacked(tmp_path / "0")]
+        return settle(key_and_note.map(range(300), folder=unmapped(tmp_path), first=last))
+
+    mapping().raise_for_failures()
 
 
 def test_long_runs_are_not_grouped_once_that_is_known(runner: Any) -> None:

@@ -14,7 +14,7 @@ from .._worker import Packed, Parcel
 from ._tracked import Run
 
 GROUP_BYTES = 2**16
-"""Of the arguments of one group at most; after a result of as much, what is left of a group goes back."""
+"""Of the arguments of one group at most; on Ray, what is left of a group goes back after a result of as much."""
 GROUP_SECONDS = 0.2
 """After which a worker gives back what it has not begun of a group, so that others can: long tasks spread as ever."""
 _GROUP = 8

@@ -25,14 +25,14 @@ REVOKED = b"revoked"
 _END_OF_NAME = b"\n"
 
 
-Outcome = tuple[str, Packed]
+End = tuple[str, Packed]
 """A claim, and what became of its run."""
 
 
 class Word(NamedTuple):
     """What a worker says of a group; `told`: whether it has put another one into the store before."""
 
-    outcomes: list[Outcome]
+    outcomes: list[End]
     returned: list[str]
     told: bool = False
 
@@ -48,10 +48,10 @@ def get(key: str) -> bytes | None:
     return found
 
 
-def outcomes_before(claimed: bytes) -> list[Outcome]:
+def outcomes_before(claimed: bytes) -> list[End]:
     """Return what a worker that claimed a run of a group noted there of those before."""
     held = claimed.partition(_END_OF_NAME)[2]
-    outcomes: list[Outcome] = pickle.loads(held) if held else []
+    outcomes: list[End] = pickle.loads(held) if held else []
     return outcomes
 
 
@@ -60,7 +60,7 @@ class _RaySide:
 
     def __init__(self, kept: dict[str, list[Any]]) -> None:
         self._kept = kept
-        self.held: list[Outcome] = []  # what no claim has noted yet
+        self.held: list[End] = []  # what no claim has noted yet
 
     def name(self) -> str:
         return process_name()
@@ -88,7 +88,7 @@ class _Telling:
     def __init__(self, group: Group, key: str) -> None:
         self._group = group
         self._key = key
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[End] = []
         self._returned: list[str] = []
         self._told = False
         self._lock = threading.Lock()
@@ -98,7 +98,7 @@ class _Telling:
     def start(self) -> None:
         self._later.start()
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: End) -> None:
         with self._lock:
             self._outcomes.append(outcome)
 
@@ -111,7 +111,7 @@ class _Telling:
             internal_kv._internal_kv_put(self._key, pickle.dumps(word, pickle.HIGHEST_PROTOCOL), namespace=NAMESPACE)
             self._told, self._outcomes, self._returned = True, [], []  # not when that failed: then the end tells
 
-    def end(self, *last: Outcome) -> bytes:
+    def end(self, *last: End) -> bytes:
         """Return the last word, for Ray to bring: as bytes, which it takes as they are."""
         with self._lock:
             word = Word([*self._outcomes, *last], [*self._returned, *self._group.take_back()], self._told)

@@ -47,24 +47,22 @@ _WORD = "word."
 class _Carried:
     """The runs that one Ray task carries."""
 
-    def __init__(self, sent: list[Sent], prefix: str, key: str) -> None:
+    def __init__(self, sent: list[Sent], claims: str, word: str) -> None:
         self.runs = {parcel.claim: run for run, parcel in sent}
-        self.claims = f"{prefix}{key}+"  # what the claims of a group begin with
-        self.word = f"{prefix}{_WORD}{key}"
+        self.claims = claims  # what they begin with, those of a group like no other's
+        self.word = word
         self.reference: Any = None  # Ray's
         self.alone = len(sent) == 1  # one at most is still to end: to interrupt the Ray task hits no other
         self.interrupted: set[UUID] = set()  # those to be interrupted as soon as they are alone
 
     def left(self) -> dict[str, Run]:
         """Return the runs that have neither ended nor been sent again, by their claims."""
-        return {claim: run for claim, run in self.runs.items() if self.has(run, claim)}
+        return {claim: run for claim, run in self.runs.items() if self.has(run)}
 
-    def has(self, run: Run, claim: str | None = None) -> bool:
+    def has(self, run: Run) -> bool:
         """Tell whether what becomes of `run` is still to be heard from this Ray task."""
         parcel = run.parcel
-        if parcel is None or run.phase is Phase.ENDED or self.runs.get(parcel.claim) is not run:
-            return False
-        return claim is None or parcel.claim == claim
+        return parcel is not None and run.phase is not Phase.ENDED and self.runs.get(parcel.claim) is run
 
 
 class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: ignore[misc]  # one future for all
@@ -94,7 +92,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def _reset_ray(self) -> None:
         self._kept: dict[str, Any] = {}
         self._remote: dict[tuple[tuple[str, str], ...], Any] = {}
-        self._revoked: list[Any] = []
+        self._revoked: set[_Carried] = set()
         self._prefix = ""
         self._looked = False
         self._shipping = ExitStack()
@@ -300,21 +298,17 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
 
     def _send(self, sent: list[Sent], options: dict[str, Any]) -> None:
         key = sent[0][0].claim
-        several = len(sent) > 1
+        claims = f"{self._prefix}{key}+" if len(sent) > 1 else self._prefix
         for run, _ in sent:
             if run.cancel_asked:  # after it was lost, or given back
                 self._end_cancelled(run, "It was cancelled before it started.")
         with self._claims_lock:
-            sent = [
-                (run, parcel._replace(claim=f"{self._prefix}{f'{key}+' * several}{run.claim}"))
-                for run, parcel in sent
-                if run.parcel is not None
-            ]
+            sent = [(run, parcel._replace(claim=claims + run.claim)) for run, parcel in sent if run.parcel is not None]
             for run, parcel in sent:
                 run.parcel = parcel
         if not sent:
             return
-        carried = _Carried(sent, self._prefix, key)
+        carried = _Carried(sent, claims, f"{self._prefix}{_WORD}{key}")
         inbox = self._inbox
         try:
             needed = {
@@ -331,7 +325,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             for run, parcel in sent:
                 run.engine = carried
                 if run.parcel is not parcel:  # cancelled meanwhile
-                    self._revoked.append(carried.reference)
+                    self._revoked.add(carried)
                 elif run.cancel_asked:
                     self._interrupt(run)
             carried.reference.future().add_done_callback(lambda future: inbox.put((carried, future)))
@@ -364,7 +358,10 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         try:
             self._take_in_end(carried, future)
         except BaseException as exc:
-            for run in carried.left().values():
+            left = carried.left().values()
+            if not left:  # no run will tell of it
+                self.logger.warning("Ray's store could not be tidied up.", exc_info=True)
+            for run in left:
                 self.lost(run, f"its outcome could not be collected: {exc!r}", started=True, cause=exc)
 
     def _take_in_end(self, carried: _Carried, future: Any) -> None:
@@ -417,12 +414,12 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             self._take_in_outcome(carried, claim, packed)
         for claim in word.returned:
             run = carried.runs[claim]
-            if carried.has(run, claim) and (parcel := run.parcel) is not None:
+            if carried.has(run) and (parcel := run.parcel) is not None:
                 self._send([(run, parcel)], {})
 
     def _take_in_outcome(self, carried: _Carried, claim: str, packed: Packed) -> None:
         run = carried.runs[claim]
-        if carried.has(run, claim):  # else word of an execution that was given up before, or told twice
+        if carried.has(run):  # else word of an execution that was given up before, or told twice
             self._grouping.note(run, packed)
             self.arrived(run, packed)
 
@@ -442,7 +439,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             for claim, packed in outcomes_before(found):
                 self._take_in_outcome(carried, claim, packed)
         for claim, run in left.items():
-            if not carried.has(run, claim):
+            if not carried.has(run):
                 continue
             if claimed.get(claim) == REVOKED:
                 self._end_cancelled(run, "It was cancelled before it started.")
@@ -477,14 +474,14 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                     return False
             run.parcel = None  # nothing that a worker gives back is sent again
             if run.engine is not None:
-                self._revoked.append(run.engine.reference)
+                self._revoked.add(run.engine)
             return True
 
     def _none_left_behind(self) -> bool:
         """Tell whether Ray is done with all revoked runs: as long as it is not, their claims must stay."""
         if not self._revoked:
             return True
-        references = list(dict.fromkeys(self._revoked))
+        references = [carried.reference for carried in self._revoked]
         for reference in references:
             ray.cancel(reference, force=False, recursive=False)
         _, left = ray.wait(references, num_returns=len(references), timeout=self.connect_timeout)
