@@ -7,7 +7,7 @@
 # make matrix  environment, then the table of rules on ours and on the stock runners, for tests/conformance/reports.json and
 #              the README (RULES='--rule C2 --rule W1' for a part: results of other cases stay); it takes an hour
 # make docker-check  docker/ for real: image, clusters, census and table of rules on each (starts an engine if none runs)
-# make check   ruff and mypy --strict
+# make check   ruff, mypy --strict, and lint-imports: who may import whom
 # make clean   remove the environment and all caches
 
 PYTHON ?= python3
@@ -47,9 +47,10 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 clean:
-	rm -rf .venv .venv-stock build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-stock build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt

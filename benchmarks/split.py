@@ -14,10 +14,12 @@ from typing import Any
 from prefect import flow
 
 from benchmarks.tasks import noop
-from prefect_anyrunner._transport import loads
-from prefect_anyrunner._worker import Packed, Parcel, _task_run, contexts, run_parcel
-from prefect_anyrunner._worker_engine import run_sync
-from prefect_anyrunner.backends._tracked import Run
+from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._serialization.values import loads
+from prefect_anyrunner._worker.contexts import contexts
+from prefect_anyrunner._worker.engine import run_sync
+from prefect_anyrunner._worker.messages import Packed, Parcel
+from prefect_anyrunner._worker.run import _task_run, run_parcel
 from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
 
 

@@ -22,7 +22,8 @@ import threading
 from pathlib import Path
 
 from prefect import flow, task
-from prefect_anyrunner import AnyTaskRunner, gather
+from prefect_anyrunner import AnyTaskRunner
+from prefect_anyrunner import gather
 
 @task
 def halve(number: int) -> int:

@@ -17,7 +17,7 @@ import pytest
 
 from prefect_anyrunner import RunnerSpec
 from prefect_anyrunner.conformance import Case
-from prefect_anyrunner.conformance._bench import Bench
+from prefect_anyrunner.conformance._harness.case_runner import Bench
 
 START_WITHIN = 120.0
 # Each client of such a server gets a process there, which may die at birth without the first (ray-project/ray#63202),

@@ -26,8 +26,8 @@ from prefect.utilities.annotations import opaque, quote
 from prefect.utilities.engine import emit_task_run_state_change_event
 
 from prefect_anyrunner import Outcome, Status
-from prefect_anyrunner._future import AnyFuture
-from prefect_anyrunner.backends._tracked import Phase, Run
+from prefect_anyrunner._driver.future import AnyFuture
+from prefect_anyrunner._driver.run import Phase, Run
 from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
 from prefect_anyrunner.backends.thread import ThreadPoolTaskRunner
 

@@ -10,7 +10,7 @@ import pytest
 
 from prefect_anyrunner import RunnerSpec
 from prefect_anyrunner.conformance import CASES, CaseResult
-from prefect_anyrunner.conformance._bench import Bench
+from prefect_anyrunner.conformance._harness.case_runner import Bench
 
 FAKES = str(Path(__file__).parent / "fakes")
 CASE = {case.id: case for case in CASES}

@@ -9,7 +9,7 @@ import pytest
 
 from prefect_anyrunner import RunnerSpec
 from prefect_anyrunner.conformance import ConformanceReport, cases_for
-from prefect_anyrunner.conformance._matrix import markdown, placed
+from prefect_anyrunner.conformance.matrix import markdown, placed
 
 ROOT = Path(__file__).parents[2]
 STORED = Path(__file__).parent / "reports.json"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from prefect_anyrunner.backends._base import Capability
-from prefect_anyrunner.backends._registry import BUILT_IN
+from prefect_anyrunner.backends._builtin import BUILT_IN
+from prefect_anyrunner.backends._record import Capability
 from prefect_anyrunner.conformance import CASES, Case, SharedFlow, Subject
 
 WORKERS = 2  # of the fixtures' engines

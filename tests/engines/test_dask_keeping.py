@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import TaskRun
 
 from prefect_anyrunner import EngineUnreachable, Report, Status, agather, settle
 from prefect_anyrunner.conformance import tasks
-from prefect_anyrunner.conformance._subject import until
+from prefect_anyrunner.conformance.checks import until
 
 pytestmark = pytest.mark.dask
 
@@ -48,7 +48,7 @@ def keeper(address: str) -> Any:
     """Return the scheduler's plugin itself: the cluster of these tests has its scheduler in this process."""
     from distributed import Scheduler
 
-    from prefect_anyrunner.backends._dask_scheduler import KEEPER
+    from prefect_anyrunner.backends._dask.scheduler import KEEPER
 
     (scheduler,) = (each for each in Scheduler._instances if each.address == address)
     return scheduler.plugins.get(KEEPER)
@@ -57,7 +57,7 @@ def keeper(address: str) -> Any:
 def test_what_a_driver_that_was_killed_had_on_the_scheduler_is_let_go(
     dask_cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_anyrunner.backends._dask_scheduler._COMES_BACK_WITHIN", 0.1)
+    monkeypatch.setattr("prefect_anyrunner.backends._dask.scheduler._COMES_BACK_WITHIN", 0.1)
     command = [sys.executable, "-c", DRIVER, dask_cluster]
     others = set(getattr(keeper(dask_cluster), "kept", ()))  # of flow runs of other tests, if there were any
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as driver:
@@ -220,7 +220,7 @@ def test_why_no_scheduler_answered_is_said() -> None:
     with closed, pytest.raises(EngineUnreachable, match=r"at tcp://127.0.0.1:1 within 1 seconds"):
         closed._connect()
     # Dask tells the cause unless its own time is up just before: two clocks of it run out at the same moment.
-    from prefect_anyrunner.backends.dask import _unreached
+    from prefect_anyrunner.backends._dask.cluster import _unreached
 
     refused = OSError("Timed out trying to connect")
     refused.__cause__ = ConnectionRefusedError("connection refused")

@@ -12,8 +12,9 @@ from prefect import flow, task, unmapped
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MappingLengthMismatch, MappingMissingIterable
 
-from prefect_anyrunner import Report, Status, TaskRunsFailed, _map, gather, map_settled, settle
-from prefect_anyrunner._prefect import unsent_events
+from prefect_anyrunner import Report, Status, TaskRunsFailed, gather, map_settled, settle
+from prefect_anyrunner._prefect.private import unsent_events
+from prefect_anyrunner._waiting import map as _map
 
 RUNNERS = [
     "thread",

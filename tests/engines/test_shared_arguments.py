@@ -13,8 +13,8 @@ from prefect import flow, task, unmapped
 from prefect.context import FlowRunContext
 
 from prefect_anyrunner import pick, settle
-from prefect_anyrunner._worker import _Kept
-from prefect_anyrunner.conformance._subject import until
+from prefect_anyrunner._worker.cache import _Kept
+from prefect_anyrunner.conformance.checks import until
 
 LARGE = 2**20
 

@@ -9,7 +9,7 @@ import pytest
 from prefect import flow
 
 from prefect_anyrunner import RunnerSpec, Status, VersionSkew, settle
-from prefect_anyrunner._versions import running
+from prefect_anyrunner._base.versions import running
 from prefect_anyrunner.conformance import tasks
 
 
@@ -23,7 +23,7 @@ def test_a_worker_refuses_a_context_of_another_version(
 ) -> None:
     if engine == "ray":
         request.getfixturevalue("ray_head")
-    monkeypatch.setattr("prefect_anyrunner._worker.running", claimed)  # of this process: workers have their own
+    monkeypatch.setattr("prefect_anyrunner._worker.run.running", claimed)  # of this process: workers have their own
 
     @flow(task_runner=RunnerSpec.parse({"process": "process://?max_workers=1", "ray": "ray"}[engine]).runner())
     def two() -> Any:
@@ -54,7 +54,7 @@ def test_what_ray_says_in_six_lines_is_one_sentence() -> None:
     ray_utils = pytest.importorskip("ray._private.utils")
     import ray
 
-    from prefect_anyrunner.backends.ray import _skew
+    from prefect_anyrunner.backends._ray.connection import _skew
 
     with pytest.raises(RuntimeError) as raised:
         ray_utils.check_version_info({"ray_version": "2.1.0", "python_version": "3.9.1"}, "Ray Client")

@@ -15,7 +15,8 @@ import os
 import pytest
 from prefect import flow, task
 from prefect.context import FlowRunContext
-from prefect_anyrunner import AnyTaskRunner, gather
+from prefect_anyrunner import AnyTaskRunner
+from prefect_anyrunner import gather
 
 @task
 def double(number):

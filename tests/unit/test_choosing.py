@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prefect_anyrunner import RunnerSpec, SpecError, pick, use_runner
-from prefect_anyrunner._runner import resolve
+from prefect_anyrunner._choosing.runner import resolve
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from prefect_anyrunner._beside import beside
 from prefect_anyrunner.conformance import CASES, RULES, CaseResult, ConformanceReport, changes, merged
-from prefect_anyrunner.conformance._matrix import BEGIN, END, markdown, placed
+from prefect_anyrunner.conformance.matrix import BEGIN, END, markdown, placed
+from prefect_anyrunner.pytest_plugin.side_by_side import beside
 
 
 def report(spec: str, *results: CaseResult, prefect: str = "3.8.8") -> ConformanceReport:

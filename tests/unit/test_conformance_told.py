@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from prefect_anyrunner.conformance import nasty_tasks
-from prefect_anyrunner.conformance._child import _values
+from prefect_anyrunner.conformance import hostile_tasks as nasty_tasks
+from prefect_anyrunner.conformance._harness.diagnose import _values
 
 
 def test_values_that_cannot_be_printed_are_told_as_such() -> None:

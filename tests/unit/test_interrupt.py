@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from prefect import task
 
-from prefect_anyrunner._interrupt import Interrupted, about_to_run, interrupt, stoppable
-from prefect_anyrunner._transport import dumps, loads
+from prefect_anyrunner._serialization.values import dumps, loads
+from prefect_anyrunner._worker.interrupt import Interrupted, about_to_run, interrupt, stoppable
 
 
 class Entered(logging.Handler):

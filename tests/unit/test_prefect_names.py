@@ -1,6 +1,6 @@
 """The private names of Prefect that this package uses: a Prefect that moves one fails here, with a sentence.
 
-Names stand in `_prefect.py`; attributes of the stock runners are used by the subclasses in `backends`.
+Names stand in `_prefect/private.py`; attributes of the stock runners are used by the subclasses in `backends`.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import prefect_anyrunner
-from prefect_anyrunner import _worker_engine
+from prefect_anyrunner._worker import engine as _worker_engine
 
 NAMES = {
     "prefect.task_engine:_create_task_run_locally": {
@@ -76,11 +76,11 @@ def test_private_names_stand_in_one_place() -> None:
     found = [
         f"{path.relative_to(folder)}:{number}: {line.strip()}"
         for path in folder.rglob("*.py")
-        if path.name != "_prefect.py"
+        if path != folder / "_prefect" / "private.py"
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if private.search(line)
     ]
-    assert not found, "private names of Prefect outside _prefect.py:\n" + "\n".join(found)
+    assert not found, "private names of Prefect outside _prefect/private.py:\n" + "\n".join(found)
 
 
 @pytest.mark.parametrize("engine", [_worker_engine._SyncEngine, _worker_engine._AsyncEngine])

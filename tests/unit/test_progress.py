@@ -14,7 +14,7 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from tests.unit.fake_future import FakeFuture
 
 from prefect_anyrunner import settle
-from prefect_anyrunner._progress import following
+from prefect_anyrunner._waiting.progress import following
 
 BAR = "\N{BOX DRAWINGS HEAVY HORIZONTAL}"
 

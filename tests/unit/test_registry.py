@@ -14,8 +14,8 @@ import pytest
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from prefect_anyrunner import BackendUnavailable, RunnerSpec, SpecError, pick
-from prefect_anyrunner.backends import _registry
-from prefect_anyrunner.backends._base import Backend, Option
+from prefect_anyrunner.backends import _builtin, _registry
+from prefect_anyrunner.backends._record import Backend, Option
 
 Register = Callable[..., None]
 
@@ -40,7 +40,8 @@ def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Register:
 
 BATCH = """
     from prefect.task_runners import ThreadPoolTaskRunner
-    from prefect_anyrunner.backends._base import Backend, Option
+    from prefect_anyrunner.backends._record import Backend
+    from prefect_anyrunner.backends._record import Option
 
     class BatchRunner(ThreadPoolTaskRunner):
         def __init__(self, address, options):
@@ -120,7 +121,7 @@ def test_module_that_does_not_import_names_the_install_line() -> None:
         _registry.build(backend, None, {})
 
 
-@pytest.mark.parametrize("backend", _registry.BUILT_IN.values(), ids=lambda backend: backend.name)
+@pytest.mark.parametrize("backend", _builtin.BUILT_IN.values(), ids=lambda backend: backend.name)
 def test_built_in_records_hold_together(backend: Backend) -> None:
     assert all(scheme.partition("+")[0] == backend.name for scheme in backend.schemes)
     for option in backend.options.values():
@@ -151,7 +152,12 @@ def test_importing_the_package_imports_no_engine() -> None:
         before = set(sys.modules)
         import prefect_anyrunner
         from prefect_anyrunner import *
-        from prefect_anyrunner import AnyTaskRunner, RunnerSpec, gather, pick, settle, use_runner
+        from prefect_anyrunner import AnyTaskRunner
+        from prefect_anyrunner import RunnerSpec
+        from prefect_anyrunner import gather
+        from prefect_anyrunner import pick
+        from prefect_anyrunner import settle
+        from prefect_anyrunner import use_runner
         import prefect_anyrunner.cli
         RunnerSpec.parse("dask://?n_workers=2"), RunnerSpec.parse("ray://auto"), AnyTaskRunner("dask")
         pick("thread")

@@ -8,8 +8,8 @@ import pytest
 from tests.unit.fake_future import FakeFuture
 
 from prefect_anyrunner import Outcome, Report, Status, TaskRunsFailed, settle
-from prefect_anyrunner._outcome import LazyValue
-from prefect_anyrunner._render import ranges
+from prefect_anyrunner._outcomes.lazy_value import LazyValue
+from prefect_anyrunner._outcomes.render import ranges
 
 
 def raise_value_error(text: str) -> ValueError:

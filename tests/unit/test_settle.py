@@ -16,7 +16,7 @@ from prefect.states import Completed, Crashed, Failed, Running
 from tests.unit.fake_future import FakeFuture
 
 from prefect_anyrunner import Report, Status, TaskRunsFailed, agather, as_settled, asettle, gather, settle
-from prefect_anyrunner._settle import recording
+from prefect_anyrunner._waiting.session import recording
 
 
 def done(value: Any = None) -> FakeFuture:
@@ -208,7 +208,7 @@ def test_a_future_that_ends_unheard_is_found_all_the_same(monkeypatch: pytest.Mo
         def add_done_callback(self, fn: Any) -> None:
             super().add_done_callback(lambda _: None)
 
-    monkeypatch.setattr("prefect_anyrunner._waiting.TICK", 0.01)
+    monkeypatch.setattr("prefect_anyrunner._waiting.wait_set.TICK", 0.01)
     future = Deaf()
     thread = once_waited_for(future, do=lambda: future.ends(1))
     assert settle([future]).results() == [1]

@@ -12,8 +12,8 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.context import tags
 from pydantic import BaseModel
 
-from prefect_anyrunner._prefect import create_task_run
-from prefect_anyrunner._task_run import copy_with, differences, restored
+from prefect_anyrunner._prefect.models import copy_with, differences, restored
+from prefect_anyrunner._prefect.private import create_task_run
 
 
 @task(retries=2, tags=["of the task"])

@@ -16,9 +16,10 @@ import pytest
 import transport_cases  # type: ignore[import-not-found]
 from transport_cases import CASES, STAND_INS, facts, raised
 
-from prefect_anyrunner._anatomy import can_be_made_bare
-from prefect_anyrunner._standin import StandIn
-from prefect_anyrunner._transport import pack_error, unpack_error
+from prefect_anyrunner._serialization.introspect import can_be_made_bare
+from prefect_anyrunner._serialization.nodes import StandIn
+from prefect_anyrunner._serialization.pack import pack_error
+from prefect_anyrunner._serialization.unpack import unpack_error
 
 TBLIB = {"plain": (), "tblib": ("--tblib",)}
 

@@ -17,7 +17,9 @@ from prefect.states import Failed
 from tblib import pickling_support
 
 from prefect_anyrunner import CannotTravel
-from prefect_anyrunner._transport import dumps, loads, pack_error, round_trip, unpack_error
+from prefect_anyrunner._serialization.pack import pack_error
+from prefect_anyrunner._serialization.unpack import unpack_error
+from prefect_anyrunner._serialization.values import dumps, loads, round_trip
 
 
 @dataclasses.dataclass
@@ -183,7 +185,9 @@ def test_tracebacks_travel_the_same_with_and_without_global_reducers() -> None:
 
 
 WORKER_MODULE = """
-from prefect_anyrunner._transport import dumps, loads, pack_error
+from prefect_anyrunner._serialization.values import dumps
+from prefect_anyrunner._serialization.values import loads
+from prefect_anyrunner._serialization.pack import pack_error
 
 def call_packed(data):
     try:
@@ -201,7 +205,9 @@ def call_by_name(function):
 MAIN_SCRIPT = """
 import asyncio, sys, threading, multiprocessing, concurrent.futures, dataclasses
 import worker_module
-from prefect_anyrunner._transport import dumps, loads, unpack_error
+from prefect_anyrunner._serialization.values import dumps
+from prefect_anyrunner._serialization.values import loads
+from prefect_anyrunner._serialization.unpack import unpack_error
 
 class Mine(ValueError):
     made = 0

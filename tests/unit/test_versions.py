@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from prefect_anyrunner import ApiUnreachable, VersionSkew
-from prefect_anyrunner._preflight import judge, question, say_how, shipping
-from prefect_anyrunner._transport import pack_error, unpack_error
-from prefect_anyrunner._versions import refuse_skew, running
+from prefect_anyrunner._base.versions import refuse_skew, running
+from prefect_anyrunner._driver.modules import say_how, shipping
+from prefect_anyrunner._driver.preflight import judge, question
+from prefect_anyrunner._serialization.pack import pack_error
+from prefect_anyrunner._serialization.unpack import unpack_error
 
 HERE = {"python": "3.11.7", "prefect": "3.8.8", "prefect-anyrunner": "0.1.0", "distributed": "2026.8.0"}
 

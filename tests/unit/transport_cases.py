@@ -25,8 +25,9 @@ import httpx
 import pydantic
 from prefect.exceptions import UpstreamTaskError
 
-from prefect_anyrunner._standin import StandIn
-from prefect_anyrunner._transport import pack_error, unpack_error
+from prefect_anyrunner._serialization.nodes import StandIn
+from prefect_anyrunner._serialization.pack import pack_error
+from prefect_anyrunner._serialization.unpack import unpack_error
 
 
 class Color(enum.Enum):

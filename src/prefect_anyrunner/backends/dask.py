@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-import contextvars
-import importlib
 import pickle
 import queue
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Self
 from uuid import UUID
 
-import dask.config
 import distributed
 import prefect_dask
 from dask.utils import format_bytes
 from distributed import secede
 from distributed.threadpoolexecutor import thread_state
 from prefect.client.schemas.objects import RunInput
-from prefect.exceptions import MissingResult
 from prefect.task_runners import TaskRunner
 
-from .._errors import EngineUnreachable, SpecError, VersionSkew
-from .._future import AnyFuture
-from .._interrupt import interrupt
-from .._preflight import api_of_flow, judge, own_modules, question, shipping
-from .._versions import OURS, running
-from .._worker import Packed, Parcel, current_worker, process_name, run_parcel
-from ._dask_scheduler import KEEPER, Keeper, run_on_worker
-from ._groups import GROUP_SECONDS, Group, Grouping
-from ._remote import RemoteRunner
-from ._tracked import Phase, Run
-
-KEEP_ON_WORKER = 2**18
-"""Bytes from which a result stays on its worker until somebody asks for it."""
-_FETCH_WITHIN = 300.0
-_LOST_WORKER = "distributed.deploy.lost-worker-timeout"
+from prefect_anyrunner._base.errors import EngineUnreachable, SpecError, VersionSkew
+from prefect_anyrunner._base.versions import OURS, running
+from prefect_anyrunner._driver.batching import Grouping
+from prefect_anyrunner._driver.future import AnyFuture
+from prefect_anyrunner._driver.modules import own_modules, shipping
+from prefect_anyrunner._driver.preflight import api_of_flow, judge, question
+from prefect_anyrunner._driver.remote_runner import RemoteRunner
+from prefect_anyrunner._driver.run import Phase, Run
+from prefect_anyrunner._worker.contexts import current_worker
+from prefect_anyrunner._worker.interrupt import interrupt
+from prefect_anyrunner._worker.messages import Packed
+from prefect_anyrunner.backends._dask.channel import _error_of, _Fetch
+from prefect_anyrunner.backends._dask.cluster import _unreached, patience
+from prefect_anyrunner.backends._dask.entry import import_worker, run_on_worker
+from prefect_anyrunner.backends._dask.scheduler import KEEPER, Keeper
 
 
 class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore[misc,name-defined]  # one future
@@ -166,7 +162,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             self._ask("anyrunner_open", topic=self._topic, client=client.id)
             client.subscribe_topic(self._topic, self._told)
             if not self._nested:  # workers import Prefect and this package while the flow still submits
-                client.loop.add_callback(client._run, importlib.import_module, __name__, on_error="ignore")
+                client.loop.add_callback(client._run, import_worker, on_error="ignore")
             for target in (self._send_from_outbox, self._collect_from_inbox):
                 thread = threading.Thread(target=target, name=f"anyrunner-dask-{target.__name__}", daemon=True)
                 thread.start()
@@ -435,159 +431,12 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         yield
 
 
-def patience() -> AbstractContextManager[Any]:
-    """Return what to hold while a local cluster is up, so that a worker that died comes back each time."""
-    # A cluster gives up for good whom it does not see 15 s after a death, though it may just be back from another one.
-    if dask.config.get(_LOST_WORKER) != "15s":
-        return nullcontext()  # not Dask's default: somebody has chosen it
-    return dask.config.set({_LOST_WORKER: "1 day"})
-
-
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings that can be compared: a `distributed.Security` is equal only to itself."""
     client_kwargs = dict(settings["client_kwargs"])
     if isinstance(security := client_kwargs.get("security"), distributed.Security):
         client_kwargs["security"] = {name: getattr(security, name) for name in security.__slots__}
     return {**settings, "client_kwargs": client_kwargs}
-
-
-def _unreached(address: str, seconds: float, exc: BaseException) -> str:
-    """Return what to say of a scheduler that cannot be reached; why, Dask tells in the first of the causes."""
-    timed_out = isinstance(exc, TimeoutError) or "Timed out" in str(exc)
-    first = exc
-    while first.__cause__ is not None:
-        first = first.__cause__
-    why = str(first).strip().partition("\n")[0]
-    text = f"No Dask scheduler answered at {address}" + (f" within {seconds:g} seconds" if timed_out else "")
-    return f"{text}: {why}" if why and not (first is exc and timed_out) else f"{text}."
-
-
-def _error_of(future: Any) -> BaseException | None:
-    if future.status != "error":
-        return None
-    error = future.exception(timeout=10)
-    return error if isinstance(error, BaseException) else None
-
-
-class _Fetch:
-    """Brings a result that stayed on its worker; holds the Dask future, without which Dask would drop it."""
-
-    def __init__(self, future: Any, task_run_id: UUID) -> None:
-        self._future = future
-        self._task_run_id = task_run_id
-
-    def __call__(self) -> bytes:
-        data: Any = None
-        problem: Exception | None = None
-        try:
-            data = self._future.result(timeout=_FETCH_WITHIN)
-        except TimeoutError as exc:
-            raise TimeoutError(
-                f"The result of task run {self._task_run_id} did not come within {_FETCH_WITHIN:g} seconds from the "
-                "Dask worker that keeps it."
-            ) from exc
-        except Exception as exc:
-            problem = exc
-        if not isinstance(data, bytes):  # Dask asked for it to be computed again, which no worker does (rule C3)
-            raise MissingResult(
-                f"The result of task run {self._task_run_id} was lost with the Dask worker that kept it."
-            ) from problem
-        self._future = None
-        return data
-
-
-# --- on the worker -----------------------------------------------------------------------------------------------
-
-
-class _DaskSide:
-    backend = "dask"
-
-    def __init__(self, topic: str, key: str) -> None:
-        self._topic = topic
-        self._key = key
-        self._worker = distributed.get_worker()
-        self._held: dict[str, Any] | None = None
-
-    def name(self) -> str:
-        return f"{self._worker.address} ({process_name()})"
-
-    def _ask(self, operation: str, **message: Any) -> Any:
-        worker = self._worker
-        return distributed.utils.sync(
-            worker.loop, getattr(worker.scheduler, operation), topic=self._topic, worker=worker.address, **message
-        )
-
-    def fetch(self, digest: str) -> bytes:
-        data: bytes | None = self._ask("anyrunner_get", digest=digest)
-        if data is None:
-            raise RuntimeError(
-                f"The Dask scheduler no longer keeps {digest}: the flow run that put it there has ended."
-            )
-        return data
-
-    def claim(self, key: str) -> str | None:
-        held, self._held = self._held, None
-        try:
-            refused: str | None = self._ask("anyrunner_claim", claim=key, key=self._key, held=held)
-        except BaseException:
-            if held is not None:  # the run that it tells of has ended, whatever keeps the next one from beginning
-                self._send(held)
-            raise
-        return refused
-
-    def tell(self, **event: Any) -> None:
-        """Send word of runs ahead of the word that their key is done: in the same stream, so in that order."""
-        self._send({"key": self._key, **event})
-
-    def hold(self, **event: Any) -> None:
-        """Have word of a run go with the next claim: one message fewer per run, for worker and scheduler."""
-        self._held = {"key": self._key, **event}
-
-    def _send(self, event: dict[str, Any]) -> None:
-        worker = self._worker
-        message = {"op": "anyrunner_tell", "topic": self._topic, "event": event}
-        worker.loop.add_callback(worker.batched_stream.send, message)
-
-    def give_back(self, group: Group) -> None:
-        """Have the driver send elsewhere what is not begun here."""
-        if claims := group.take_back():
-            self.tell(returned=claims)
-
-    def give_back_later(self, group: Group) -> None:
-        self._worker.loop.add_callback(self._worker.loop.call_later, GROUP_SECONDS, self.give_back, group)
-
-
-def run_here(work: tuple[Any, ...]) -> bytes | None:
-    """Run parcels, one after the other, and tell the driver of each; return what stays here, a large result."""
-    # A task that waits gives its place away from within its body, and Dask begins what comes next in that context: in
-    # the body's transaction, say. Of all that only the worker, which Dask keeps in a variable, is meant for us.
-    worker = distributed.get_worker()
-    context = contextvars.Context()
-    for variable, value in contextvars.copy_context().items():
-        if value is worker:
-            context.run(variable.set, value)
-    return context.run(_run_all, work)
-
-
-def _run_all(work: tuple[Any, ...]) -> bytes | None:
-    topic, key, *parcels = work
-    side = _DaskSide(topic, key)
-    group = Group([Parcel(*fields) for fields in parcels])
-    if len(parcels) > 1:
-        side.give_back_later(group)
-    try:
-        kept: bytes | None = None
-        parcel = group.next()
-        while parcel is not None:
-            packed = run_parcel(side, parcel)
-            if packed.value_size >= KEEP_ON_WORKER and packed.metadata is None:
-                kept, packed = packed.value, packed._replace(value=None)
-            told = {"claim": parcel.claim, "outcome": pickle.dumps(packed, pickle.HIGHEST_PROTOCOL)}
-            parcel = group.next() if kept is None else None  # a Dask task keeps one result
-            (side.hold if parcel else side.tell)(**told)
-        return kept
-    finally:
-        side.give_back(group)  # nothing, but after a large result, or when this itself fails
 
 
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:

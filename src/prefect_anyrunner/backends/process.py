@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,13 +19,15 @@ import prefect.task_runners
 from prefect.client.schemas.objects import RunInput
 from prefect.task_runners import TaskRunner
 
-from .._future import AnyFuture
-from .._prefect import initialize_process_worker
-from .._worker import Packed, Parcel, current_worker, process_name, run_parcel
-from ._pool import CannotStart, Pool
-from ._remote import RemoteRunner
-from ._tracked import Run
-from .thread import ThreadPoolTaskRunner
+from prefect_anyrunner._driver.future import AnyFuture
+from prefect_anyrunner._driver.remote_runner import RemoteRunner
+from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._worker.contexts import current_worker
+from prefect_anyrunner._worker.messages import Packed
+from prefect_anyrunner.backends._process.claims import _make
+from prefect_anyrunner.backends._process.pool import CannotStart, Pool
+from prefect_anyrunner.backends._process.worker import _run_here, _start_worker
+from prefect_anyrunner.backends.thread import ThreadPoolTaskRunner
 
 
 class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRunner):  # type: ignore[misc]  # one future for all
@@ -247,15 +248,6 @@ class _Sent(NamedTuple):
     future: Any
 
 
-def _make(path: Path, text: str) -> bool:
-    try:
-        with open(path, "x") as file:
-            file.write(text)
-    except FileExistsError:
-        return False
-    return True
-
-
 def _death(exc: BaseException) -> str:
     code = getattr(exc, "exitcode", None)
     if code is None:
@@ -263,48 +255,6 @@ def _death(exc: BaseException) -> str:
     if code < 0:
         return f"its process was killed by signal {-code} while it ran"
     return f"its process ended with exit code {code} while it ran"
-
-
-# --- in the worker process ---------------------------------------------------------------------------------------
-
-
-class _ProcessSide:
-    backend = "process"
-
-    def __init__(self, folder: str) -> None:
-        self._folder = Path(folder)
-
-    def name(self) -> str:
-        return process_name()
-
-    def fetch(self, digest: str) -> bytes:
-        return (self._folder / "kept" / digest).read_bytes()
-
-    def claim(self, key: str) -> str | None:
-        path = self._folder / "claims" / key
-        if _make(path, process_name()):
-            return None
-        return path.read_text() or "claimed"
-
-
-_side: _ProcessSide | None = None
-
-
-def _start_worker(
-    folder: str, messages: Any, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]
-) -> None:
-    global _side
-    _side = _ProcessSide(folder)
-    # The body and Prefect's event thread take turns; at Python's own 5 ms each waits about as long as a task takes.
-    sys.setswitchinterval(0.0005)
-    # Pebble's workers are daemons, which may not have children; with the stock runner a task may use multiprocessing.
-    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-    initialize_process_worker(messages, initializer, initargs)
-
-
-def _run_here(parcel: Parcel) -> Packed:
-    assert _side is not None
-    return run_parcel(_side, parcel)
 
 
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:

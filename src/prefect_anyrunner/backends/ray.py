@@ -6,7 +6,6 @@ import math
 import os
 import pickle
 import queue
-import re
 import socket
 import threading
 import time
@@ -22,16 +21,28 @@ from prefect.task_runners import TaskRunner
 from prefect_ray.context import RemoteOptionsContext
 from ray.experimental import internal_kv
 
-from .._errors import EngineUnreachable, VersionSkew
-from .._future import AnyFuture
-from .._preflight import judge, own_modules, question, shipping
-from .._versions import OURS, running
-from .._worker import Packed, current_worker
-from ._groups import GROUP_SECONDS, Grouping, Sent
-from ._ray_connection import connected_to, host_and_port, is_same, lend_token, take_token_back
-from ._ray_worker import NAMESPACE, REVOKED, Word, get, outcomes_before, put_if_absent, run_here
-from ._remote import RemoteRunner
-from ._tracked import Phase, Run
+from prefect_anyrunner._base.errors import EngineUnreachable
+from prefect_anyrunner._base.versions import running
+from prefect_anyrunner._driver.batching import Grouping, Sent
+from prefect_anyrunner._driver.future import AnyFuture
+from prefect_anyrunner._driver.modules import own_modules, shipping
+from prefect_anyrunner._driver.preflight import judge, question
+from prefect_anyrunner._driver.remote_runner import RemoteRunner
+from prefect_anyrunner._driver.run import Phase, Run
+from prefect_anyrunner._worker.batch import GROUP_SECONDS
+from prefect_anyrunner._worker.contexts import current_worker
+from prefect_anyrunner._worker.messages import Packed
+from prefect_anyrunner.backends._ray.channel import _WORD, _Carried, _death, _lacking, _stop
+from prefect_anyrunner.backends._ray.connection import (
+    _skew,
+    connected_to,
+    host_and_port,
+    is_same,
+    lend_token,
+    take_token_back,
+)
+from prefect_anyrunner.backends._ray.store import NAMESPACE, REVOKED, Word, get, outcomes_before, put_if_absent
+from prefect_anyrunner.backends._ray.worker import run_here
 
 _LOOK_AGAIN = 0.5
 """Seconds after which a task that waits for what Ray runs looks what has been given to Ray meanwhile."""
@@ -41,28 +52,6 @@ _LOOK_FOR_WORDS = GROUP_SECONDS
 """Seconds after which the driver looks again whether a worker left word of a group that takes its time."""
 _LOOK_IN_VAIN = 10.0
 """The same after it could not look."""
-_WORD = "word."
-
-
-class _Carried:
-    """The runs that one Ray task carries."""
-
-    def __init__(self, sent: list[Sent], claims: str, word: str) -> None:
-        self.runs = {parcel.claim: run for run, parcel in sent}
-        self.claims = claims  # what they begin with, those of a group like no other's
-        self.word = word
-        self.reference: Any = None  # Ray's
-        self.alone = len(sent) == 1  # one at most is still to end: to interrupt the Ray task hits no other
-        self.interrupted: set[UUID] = set()  # those to be interrupted as soon as they are alone
-
-    def left(self) -> dict[str, Run]:
-        """Return the runs that have neither ended nor been sent again, by their claims."""
-        return {claim: run for claim, run in self.runs.items() if self.has(run)}
-
-    def has(self, run: Run) -> bool:
-        """Tell whether what becomes of `run` is still to be heard from this Ray task."""
-        parcel = run.parcel
-        return parcel is not None and run.phase is not Phase.ENDED and self.runs.get(parcel.claim) is run
 
 
 class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: ignore[misc]  # one future for all
@@ -534,42 +523,6 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 else:
                     todo += run.upstreams
         return found
-
-
-def _stop(carried: _Carried) -> None:
-    # What the body has submitted is stopped by its own runner, which tells of it: to Ray's word it would be crashed.
-    ray.cancel(carried.reference, force=False, recursive=False)
-
-
-def _skew(where: str, text: str) -> VersionSkew | None:
-    """Return the error that tells what Ray says of versions in several lines, or None if that is not what it says."""
-    found = re.search(r"Ray: (\S+)\s+Python: (\S+)\s.*?Ray: (\S+)\s+Python: (\S+)", text, re.DOTALL)
-    if "Version mismatch" not in text or found is None:
-        return None
-    ray_there, python_there, ray_here, python_here = found.groups()
-    pairs = (("ray", ray_there, ray_here), ("python", python_there, python_here))
-    return VersionSkew(where, [pair for pair in pairs if pair[1] != pair[2]])
-
-
-def _lacking(exc: BaseException) -> VersionSkew | None:
-    """Return the error of a worker without this package or Prefect, which Ray tells as text, or None."""
-    found = re.search(r"No module named '(\w+)", str(exc))
-    if found is None or found[1] not in OURS:
-        return None
-    name = found[1].replace("_", "-")
-    return VersionSkew("A Ray worker", [(name, None, running()[name])])
-
-
-def _death(exc: BaseException | None) -> str:
-    if isinstance(exc, ray.exceptions.OutOfMemoryError):
-        return "its Ray worker was killed because memory ran out"
-    if isinstance(exc, ray.exceptions.NodeDiedError):
-        return "its Ray node died while it ran"
-    if isinstance(exc, ray.exceptions.WorkerCrashedError):
-        return "its Ray worker died while it ran"
-    if isinstance(exc, ray.exceptions.ObjectLostError):
-        return "its result was lost with the node that held it"
-    return "its Ray worker told nothing of it" if exc is None else f"Ray could not run it: {type(exc).__name__}"
 
 
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:

@@ -14,11 +14,16 @@ import prefect.task_runners
 from prefect.futures import resolve_futures_to_states
 from prefect.task_runners import TaskRunner
 
-from .._errors import CannotTravel
-from .._interrupt import about_to_run, interrupt, leave_body, stoppable
-from .._transport import pack_error, round_trip, unpack_error
-from .._worker import error_of, process_name, result_of, run_engine
-from ._tracked import Run, TrackedRunner
+from prefect_anyrunner._base.errors import CannotTravel
+from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._driver.tracked_runner import TrackedRunner
+from prefect_anyrunner._prefect.states import error_of, result_of
+from prefect_anyrunner._serialization.pack import pack_error
+from prefect_anyrunner._serialization.unpack import unpack_error
+from prefect_anyrunner._serialization.values import round_trip
+from prefect_anyrunner._worker.engine import run_engine
+from prefect_anyrunner._worker.interrupt import about_to_run, interrupt, leave_body, stoppable
+from prefect_anyrunner._worker.messages import process_name
 
 
 class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRunner[Any]):  # type: ignore[misc]  # one future for all

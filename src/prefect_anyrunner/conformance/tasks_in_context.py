@@ -10,7 +10,7 @@ from prefect.cache_policies import INPUTS
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
 
-from .tasks import Broken
+from prefect_anyrunner.conformance.task_errors import Broken
 
 
 def _tell_state(task: Any, run: TaskRun, state: State[Any]) -> None:

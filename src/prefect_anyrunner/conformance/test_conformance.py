@@ -10,12 +10,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from .. import RunnerSpec
-from .._cli_server import server_environment
-from ..pytest_plugin import _specs
-from ._bench import Bench
-from ._conform import cases_for
-from ._table import Case
+from prefect_anyrunner import RunnerSpec
+from prefect_anyrunner._provisioning.server import server_environment
+from prefect_anyrunner.conformance._harness.case_runner import Bench
+from prefect_anyrunner.conformance._harness.conform import cases_for
+from prefect_anyrunner.conformance.table import Case
+from prefect_anyrunner.pytest_plugin.selection import _specs
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

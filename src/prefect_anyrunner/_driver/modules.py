@@ -1,0 +1,79 @@
+"""Modules beside the flow that workers lack."""
+
+from __future__ import annotations
+
+import inspect
+import site
+import sys
+import sysconfig
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import cloudpickle
+from prefect.context import FlowRunContext
+
+from prefect_anyrunner._worker import probe
+
+
+def own_modules() -> dict[str, ModuleType]:
+    """Return the top-level modules that were imported from the folder of the current flow's file, by name."""
+    flow = FlowRunContext.get()
+    if flow is None or flow.flow is None:
+        return {}
+    try:
+        folder = Path(inspect.getfile(inspect.unwrap(flow.flow.fn))).resolve().parent
+    except (TypeError, OSError):
+        return {}
+    installed = [Path(path).resolve() for path in (*_installed(), str(Path(__file__).parents[1]))]
+    found = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+        if not isinstance(file, str) or "." in name or name.startswith("__"):
+            continue
+        path = Path(file).resolve()
+        if path.is_relative_to(folder) and not any(path.is_relative_to(other) for other in installed):
+            found[name] = module
+    return found
+
+
+def _installed() -> set[str]:
+    paths = sysconfig.get_paths()
+    return {paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], *site.getsitepackages()}
+
+
+def say_how(error: ModuleNotFoundError) -> None:
+    """Note on what a body raised for a module that is here, and not on its worker, how to have it there."""
+    name = (error.name or "").partition(".")[0]
+    if name and not probe.missing(name):
+        error.add_note(
+            f"Module {name!r} is where the flow runs, and not on the worker: install it there, or import it at the top "
+            "of the file, instead of inside the task, so that what the task uses of it travels along."
+        )
+
+
+_shipped: Counter[str] = Counter()
+_shipped_lock = threading.Lock()
+
+
+@contextmanager
+def shipping(modules: Mapping[str, ModuleType]) -> Iterator[None]:
+    """Have what tasks use of these modules travel with them, by value, until the block ends."""
+    with _shipped_lock:
+        registered = cloudpickle.list_registry_pickle_by_value()
+        # What the user registered by hand stays so.
+        modules = {name: each for name, each in modules.items() if _shipped[name] or name not in registered}
+        for name, module in modules.items():
+            _shipped[name] += 1
+            cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        with _shipped_lock:
+            for name, module in modules.items():
+                _shipped[name] -= 1
+                if not _shipped[name]:
+                    cloudpickle.unregister_pickle_by_value(module)

@@ -1,0 +1,90 @@
+"""The one exception for everything that went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from prefect_anyrunner._base.errors import AnyRunnerError
+from prefect_anyrunner._serialization.pack import pack_error
+from prefect_anyrunner._serialization.unpack import unpack_error
+
+if TYPE_CHECKING:
+    from prefect_anyrunner._outcomes.outcome import Outcome
+
+
+class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
+    """Task runs did not complete.
+
+    Its members stand in submission order: what each body raised, and `CrashedRun`, `CancelledRun`, `UpstreamTaskError`
+    or `UnfinishedRun` of Prefect's for the other ways to fail. `outcomes` holds the outcome of each member's run, in
+    the same order. The message counts all that failed, also what is no member because it was blocked by one.
+
+    `except*`, `split` and `subgroup` keep the type and the outcomes that match. Pickled, it carries members that cannot
+    be pickled as stand-ins; nothing live is inside.
+    """
+
+    outcomes: tuple[Outcome, ...]
+
+    # Extra data has to come through __new__, positionally: BaseExceptionGroup takes no keywords.
+    def __new__(cls, message: str, exceptions: Sequence[Exception], outcomes: Iterable[Outcome] = ()) -> TaskRunsFailed:
+        self = super().__new__(cls, message, exceptions)
+        self.outcomes = tuple(outcomes)
+        return self
+
+    def __init__(self, message: str, exceptions: Sequence[Exception], outcomes: Iterable[Outcome] = ()) -> None:
+        super().__init__(message, exceptions)
+
+    def derive(self, excs: Sequence[Exception], /) -> TaskRunsFailed:  # type: ignore[override]  # typeshed: generic
+        """Return a group of the same type with `excs` and the outcomes that they belong to.
+
+        A task that itself raised a group is one member; `split` may take that member apart and make a new object of
+        some of it, so outcomes are found by the exceptions at the leaves.
+        """
+        kept = {id(leaf) for exc in excs for leaf in _leaves(exc)}
+        return type(self)(
+            self.message,
+            excs,
+            [outcome for outcome in self.outcomes if any(id(leaf) in kept for leaf in _leaves(outcome.error))],
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from dataclasses import replace
+
+        place = {id(member): number for number, member in enumerate(self.exceptions)}
+        # An outcome whose error is a member gives it away and remembers which, so that it is that member again later.
+        outcomes = [
+            (outcome, None)
+            if id(outcome.error) not in place
+            else (replace(outcome, error=None), place[id(outcome.error)])
+            for outcome in self.outcomes
+        ]
+        members = [pack_error(member) for member in self.exceptions]
+        notes = {"__notes__": list(self.__notes__)} if hasattr(self, "__notes__") else None
+        return _rebuilt, (type(self), self.message, members, outcomes), notes
+
+
+def _rebuilt(
+    kind: type[TaskRunsFailed], message: str, members: list[bytes], outcomes: list[tuple[Outcome, int | None]]
+) -> TaskRunsFailed:
+    from dataclasses import replace
+
+    errors = [_as_exception(unpack_error(member)) for member in members]
+    return kind(
+        message,
+        errors,
+        [outcome if number is None else replace(outcome, error=errors[number]) for outcome, number in outcomes],
+    )
+
+
+def _as_exception(error: BaseException) -> Exception:
+    assert isinstance(error, Exception), "a stand-in for an Exception is one"
+    return error
+
+
+def _leaves(error: BaseException | None) -> Iterable[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    elif error is not None:
+        yield error

@@ -1,0 +1,158 @@
+"""Values and exceptions as bytes, and back: what crosses to a worker and returns (rules F1 to F5, V1, V2).
+
+`dumps` and `loads` carry arguments and results; what cannot travel raises `CannotTravel`, which says what it was.
+`round_trip` is both at once, in this process: `thread://?portable=true`.
+`pack_error` and `unpack_error` carry exceptions; what cannot travel arrives as a stand-in.
+"""
+
+import io
+import pickle
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+from prefect_anyrunner._base.errors import CannotTravel
+from prefect_anyrunner._base.safe_text import cut, short_repr
+from prefect_anyrunner._serialization.introspect import attributes, field_values, names_of
+from prefect_anyrunner._serialization.pack import pack_error as pack_error
+from prefect_anyrunner._serialization.pickler import TravelPickler
+from prefect_anyrunner._serialization.unpack import unpack_error as unpack_error
+
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+"""Types of which nothing needs looking into: most small results."""
+
+
+class _ValuePickler(TravelPickler):
+    def reduce_error(self, exc: BaseException) -> tuple[Any, ...]:
+        return unpack_error, (pack_error(exc),)
+
+
+def _pickled(value: Any) -> bytes:
+    with io.BytesIO() as file:
+        _ValuePickler(file).dump(value)
+        return file.getvalue()
+
+
+def dumps(value: Any, *, what: str) -> bytes:
+    """Return `value` as bytes for `loads`.
+
+    Exceptions anywhere inside travel as `pack_error` sends them.
+
+    Args:
+        value: any object.
+        what: what the value is, for the error: "argument 'day' of task 'load'".
+
+    Raises:
+        CannotTravel: it cannot be pickled. The text names `what` and the object inside that is to blame,
+            the cause is the pickling error (rule V1).
+    """
+    if type(value) in _PLAIN:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    try:
+        return _pickled(value)
+    except Exception as problem:
+        path, culprit = _culprit(value)
+        where = f" holds, at {path}," if path else " is"
+        raise CannotTravel(
+            f"{what} cannot travel to another process: it{where} {_kind(culprit)}, which cannot be pickled "
+            f"({type(problem).__name__}: {cut(str(problem), 500)}); the object is {short_repr(culprit)}"
+        ) from problem
+
+
+def loads(data: bytes, *, what: str = "a value") -> Any:
+    """Return the value that `dumps` made bytes of.
+
+    Args:
+        data: what `dumps` returned.
+        what: what the value is, for the error.
+
+    Raises:
+        CannotTravel: it cannot be rebuilt in this process: a module is missing here, or an object refuses.
+    """
+    try:
+        return pickle.loads(data)
+    except ModuleNotFoundError as problem:
+        raise CannotTravel(
+            f"{what} cannot be rebuilt in this process: module {problem.name!r} cannot be imported here; install it "
+            "where the workers run, or have it beside the file of the flow and import it at the top of that"
+        ) from problem
+    except (Exception, SystemExit, GeneratorExit) as problem:  # what refuses must not end the thread that asks
+        raise CannotTravel(
+            f"{what} cannot be rebuilt in this process: {_last_step(data)}"
+            f"{type(problem).__name__}: {cut(str(problem), 500)}"
+        ) from problem
+
+
+class _Tracing(pickle.Unpickler):
+    last = ""
+
+    def find_class(self, module: str, name: str) -> Any:
+        self.last = f"{module}.{name}"
+        return super().find_class(module, name)
+
+
+def _last_step(data: bytes) -> str:
+    """Name the class or function that `data` needed last before it failed: it is to blame, or near it."""
+    tracing = _Tracing(io.BytesIO(data))
+    try:
+        tracing.load()
+    except BaseException:  # the one that is already being told
+        return f"{tracing.last} failed with " if tracing.last else ""
+    return ""
+
+
+def round_trip(value: Any, *, what: str) -> Any:
+    """Return what another process would get for `value` (rule V2); raises what `dumps` and `loads` raise."""
+    return loads(dumps(value, what=what), what=what)
+
+
+def _kind(value: Any) -> str:
+    _, qualname, module = names_of(type(value))
+    return f"an object of type {qualname if module == 'builtins' else f'{module}.{qualname}'}"
+
+
+def _culprit(value: Any, seconds: float = 1.0) -> tuple[str, Any]:
+    """Walk down to an innermost object that fails by itself; return the path to it and the object."""
+    deadline = monotonic() + seconds
+    path = ""
+    for _ in range(10):
+        for step, child in _children(value):
+            if monotonic() > deadline:
+                return path, value
+            try:
+                _pickled(child)
+            except Exception:
+                path, value = path + step, child
+                break
+        else:
+            break
+    return path, value
+
+
+def _children(value: Any) -> Iterator[tuple[str, Any]]:
+    kind = type(value)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield f"[{short_repr(key)}]", item
+            yield f" key {short_repr(key)}", key
+    elif isinstance(value, list | tuple):
+        yield from ((f"[{position}]", item) for position, item in enumerate(value))
+    elif isinstance(value, set | frozenset):
+        yield from ((f" member {short_repr(item)}", item) for item in value)
+    elif hasattr(kind, "__code__") and (globals_ := getattr(value, "__globals__", None)) is not None:
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
+            yield f" variable {name!r}", cell.cell_contents
+        yield from ((f" global {name!r}", globals_[name]) for name in value.__code__.co_names if name in globals_)
+    if issubclass(type(value), BaseException):
+        state = {**attributes(value), **field_values(value)}
+    else:
+        try:
+            state = {**object.__getattribute__(value, "__dict__")}
+        except AttributeError:
+            state = {}
+        for owner in kind.__mro__:
+            slots = owner.__dict__.get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                if hasattr(value, name):
+                    state[name] = getattr(value, name)
+    yield from ((f".{name}", item) for name, item in state.items())

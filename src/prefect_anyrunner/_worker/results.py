@@ -1,0 +1,97 @@
+"""From a finished run to the result that the flow's process gets."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.results import should_persist_result
+from prefect.settings import get_current_settings
+from prefect.states import Crashed
+from prefect.tasks import Task
+
+from prefect_anyrunner._base.errors import AnyRunnerError, CannotTravel
+from prefect_anyrunner._base.safe_text import _text
+from prefect_anyrunner._prefect.private import ResultRecord
+from prefect_anyrunner._prefect.states import error_of, failed_by, result_of, without_data
+from prefect_anyrunner._serialization.pack import pack_error
+from prefect_anyrunner._serialization.values import dumps
+from prefect_anyrunner._worker.messages import Packed, WorkerSide
+
+
+def pack(side: WorkerSide, task: Task[Any, Any], task_run: TaskRun, raised: BaseException | None) -> Packed:
+    """Pack what became of a run; a result that cannot travel makes it a failed one (rule V1)."""
+    state = task_run.state
+    assert state is not None
+    if raised is not None and not state.is_crashed():
+        if (untold := untold_failure(task, raised)) is not None:
+            return _pack_failure(side, task_run, untold)
+        return _pack_crash(side, task_run, raised)
+    metadata = state.data.metadata if isinstance(state.data, ResultRecord) and _is_stored(task) else None
+    if state.is_completed():
+        try:
+            value = dumps(result_of(state), what=f"the result of task {task.name!r}")
+        except CannotTravel as exc:
+            return _pack_failure(side, task_run, exc)
+        return _packed(side, task_run, state, metadata=metadata, value=value, value_size=len(value))
+    error = pack_error(raised) if raised is not None else _failure(state)
+    return _packed(side, task_run, state, metadata=metadata, error=error)
+
+
+def _is_stored(task: Task[Any, Any]) -> bool:
+    """Tell whether Prefect's engine stores what `task` returns; a record and a key it makes either way."""
+    said = task.persist_result
+    if said is None:
+        said = get_current_settings().tasks.default_persist_result
+    return should_persist_result() if said is None else said
+
+
+def _failure(state: State[Any]) -> bytes | None:
+    if not (state.is_failed() or state.is_crashed() or state.is_cancelled()):
+        return None
+    return pack_error(error_of(state))
+
+
+def not_begun(side: WorkerSide, error: BaseException) -> Packed:
+    """Pack that a body was not run here, because of `error`."""
+    if isinstance(error, AnyRunnerError):
+        why = str(error)
+    else:
+        why = f"{side.backend} worker {side.name()} could not begin it: {type(error).__name__}: {_text(error)}"
+    return Packed(worker=side.name(), refused=why, error=pack_error(error))
+
+
+def _pack_failure(side: WorkerSide, task_run: TaskRun, error: Exception) -> Packed:
+    return _packed(side, task_run, failed_by(error), error=pack_error(error))
+
+
+def _pack_crash(side: WorkerSide, task_run: TaskRun, error: BaseException) -> Packed:
+    state: State[Any] = Crashed(message=f"The task run ended by {type(error).__name__}: {_text(error)}")
+    return _packed(side, task_run, state, error=pack_error(error))
+
+
+def untold_failure(task: Task[Any, Any], raised: BaseException) -> Exception | None:
+    """Return what the body raised when Prefect's engine failed to print it, for that is what `raised` then tells of."""
+    code = getattr(task.fn, "__code__", None)
+    error = raised.__context__
+    for _ in range(10):
+        if not isinstance(raised, Exception) or not isinstance(error, Exception):
+            return None
+        if any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__)):
+            return error
+        error = error.__context__
+    return None
+
+
+def _packed(side: WorkerSide, task_run: TaskRun, state: State[Any], **more: Any) -> Packed:
+    return Packed(
+        worker=side.name(),
+        state=without_data(state),
+        name=task_run.name,
+        attempts=max(task_run.run_count, 1),
+        started=task_run.start_time,
+        ended=task_run.end_time,
+        total_run_time=task_run.total_run_time,
+        **more,
+    )

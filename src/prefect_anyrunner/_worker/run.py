@@ -1,0 +1,113 @@
+"""What runs on a worker: one entry point for every backend that has other processes.
+
+    parcel -> claim -> context (kept warm) -> Prefect's own engine -> packed outcome
+
+A parcel holds digests instead of what does not change from task to task (the run's context, the task object, a large
+argument): the backend's `WorkerSide` brings those bytes once per worker. Whatever the body does, `run_parcel` returns
+bytes: nothing of a task reaches the engine that carries it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+from prefect.client.schemas.objects import TaskRun
+from prefect.context import FlowRunContext, SyncClientContext, hydrated_context
+from prefect.tasks import Task
+
+from prefect_anyrunner._base.errors import CannotTravel
+from prefect_anyrunner._prefect.models import restored
+from prefect_anyrunner._serialization.values import loads
+from prefect_anyrunner._worker.cache import _kept
+from prefect_anyrunner._worker.contexts import _Warm, contexts
+from prefect_anyrunner._worker.engine import run_async, run_sync
+from prefect_anyrunner._worker.interrupt import Interrupted, about_to_run, leave_body, stoppable
+from prefect_anyrunner._worker.messages import Packed, Parcel, WorkerSide
+from prefect_anyrunner._worker.results import _pack_crash, _pack_failure, not_begun, pack
+
+T = TypeVar("T")
+
+
+_tasks: OrderedDict[str, Task[Any, Any]] = OrderedDict()
+_likes: OrderedDict[str, TaskRun] = OrderedDict()
+
+
+def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
+    """Run one parcel's task here and return what became of it; never raises for what the body does."""
+    if (refused := side.claim(parcel.claim)) is not None:
+        return Packed(worker=side.name(), refused=refused)
+    try:
+        warm = contexts.take(side, parcel.context)
+    except BaseException as exc:
+        return not_begun(side, exc)
+    try:
+        try:
+            task_run = _task_run(side, parcel)
+        except BaseException as exc:
+            return not_begun(side, exc)
+        try:
+            return warm.context.copy().run(_run, warm, side, parcel, task_run)
+        except BaseException as exc:
+            return _pack_crash(side, task_run, exc)
+    finally:
+        leave_body(parcel.claim)  # once more: an interruption may have come before the body's own took hold
+        contexts.give_back(side, parcel.context, warm)
+
+
+def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Packed:
+    try:
+        task = _task(side, parcel.task, f"the code of task run {task_run.name!r}")
+        arguments: dict[str, Any] = loads(parcel.arguments, what=f"the arguments of task {task.name!r}")
+        for name, digest in parcel.shared.items():
+            arguments[name] = loads(_kept.get(side, digest), what=f"argument {name!r} of task {task.name!r}")
+        extras: dict[str, Any] = loads(parcel.extras) if parcel.extras else {}
+    except CannotTravel as exc:
+        return _pack_failure(side, task_run, exc)
+    raised: BaseException | None = None
+    with hydrated_context(extras, client=SyncClientContext.get().client) if extras else ExitStack():  # type: ignore[union-attr]
+        try:
+            about_to_run(parcel.claim)
+            engine = {"task": task, "task_run": task_run, "parameters": arguments}
+            if task.isasync:
+                warm.run_async(run_async(**engine))
+            else:
+                run_sync(**engine)
+        except BaseException as exc:
+            raised = exc
+        flow = FlowRunContext.get()
+        finish = getattr(flow.task_runner, "finish_children", None) if flow is not None else None
+        if finish is not None:  # what the body submitted ends while there is somebody to tell of it (rule S1)
+            finish(stop=isinstance(raised, Interrupted | KeyboardInterrupt))  # the latter is Ray's way to interrupt
+        packed = pack(side, task, task_run, raised)
+    if flow is not None:
+        # What Prefect notes of each run for those that the same process submits later: here nobody does any more.
+        flow.run_results.clear()
+        flow.task_run_assets.clear()
+    return packed
+
+
+def _task_run(side: WorkerSide, parcel: Parcel) -> TaskRun:
+    told = pickle.loads(parcel.task_run)
+    if isinstance(told, TaskRun):
+        return told
+    like = _known(_likes, parcel.like, lambda: pickle.loads(_kept.get(side, parcel.like)))
+    task_run: TaskRun = restored(told, like)
+    return task_run
+
+
+def _task(side: WorkerSide, digest: str, what: str) -> Task[Any, Any]:
+    return _known(_tasks, digest, lambda: stoppable(loads(_kept.get(side, digest), what=what)))
+
+
+def _known(known: OrderedDict[str, T], digest: str, make: Callable[[], T]) -> T:
+    """Return what `known` holds under `digest`, made at the first call; the oldest go first when there are too many."""
+    found = known.get(digest)
+    if found is None:
+        found = known[digest] = make()
+        while len(known) > 256:
+            known.popitem(last=False)
+    return found
