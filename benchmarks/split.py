@@ -18,8 +18,8 @@ from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._serialization.values import loads
 from prefect_anyrunner._worker.contexts import contexts
 from prefect_anyrunner._worker.engine import run_sync
-from prefect_anyrunner._worker.messages import Packed, Parcel
-from prefect_anyrunner._worker.run import _task_run, run_parcel
+from prefect_anyrunner._worker.messages import RunRequest, RunResult
+from prefect_anyrunner._worker.run import _task_run, run_request
 from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
 
 
@@ -70,7 +70,7 @@ def split(order: dict[str, Any], address: str | None) -> Iterator[dict[str, Any]
     @flow(name="benchmark", task_runner=runner)  # type: ignore[arg-type]  # one future for all
     def splitting() -> None:
         noop.map(range(2 * count + 20))
-        parcels: list[Parcel] = [run.parcel for run in runner.sent]
+        parcels: list[RunRequest] = [run.parcel for run in runner.sent]
         for number, parcel in enumerate(parcels):
             alone = number % 2 == 0
             took = _alone(runner.side, parcel) if alone else _whole(runner.side, parcel)
@@ -81,7 +81,7 @@ def split(order: dict[str, Any], address: str | None) -> Iterator[dict[str, Any]
     yield {"variant": "ours", **{f"{name}_ms": 1e3 * median(each) for name, each in spent.items()}}
 
 
-def _alone(side: _Here, parcel: Parcel) -> float:
+def _alone(side: _Here, parcel: RunRequest) -> float:
     task_run = _task_run(side, parcel)
     arguments = loads(parcel.arguments)
     warm = contexts.take(side, parcel.context)
@@ -92,9 +92,9 @@ def _alone(side: _Here, parcel: Parcel) -> float:
     return spent
 
 
-def _whole(side: _Here, parcel: Parcel) -> float:
+def _whole(side: _Here, parcel: RunRequest) -> float:
     began = time.thread_time()
-    packed: Packed = run_parcel(side, parcel)
+    packed: RunResult = run_request(side, parcel)
     assert packed.state is not None
     assert packed.state.is_completed()
     return time.thread_time() - began

@@ -48,10 +48,10 @@ def keeper(address: str) -> Any:
     """Return the scheduler's plugin itself: the cluster of these tests has its scheduler in this process."""
     from distributed import Scheduler
 
-    from prefect_anyrunner.backends._dask.scheduler import KEEPER
+    from prefect_anyrunner.backends._dask.scheduler import PLUGIN_NAME
 
     (scheduler,) = (each for each in Scheduler._instances if each.address == address)
-    return scheduler.plugins.get(KEEPER)
+    return scheduler.plugins.get(PLUGIN_NAME)
 
 
 def test_what_a_driver_that_was_killed_had_on_the_scheduler_is_let_go(

@@ -13,7 +13,7 @@ from prefect import flow, task, unmapped
 from prefect.context import FlowRunContext
 
 from prefect_anyrunner import pick, settle
-from prefect_anyrunner._worker.cache import _Kept
+from prefect_anyrunner._worker.cache import BlobCache
 from prefect_anyrunner.conformance.checks import until
 
 LARGE = 2**20
@@ -133,7 +133,7 @@ def test_threads_that_begin_together_fetch_once() -> None:
             return bytes(LARGE)
 
     side: Any = Side()
-    held = _Kept()
+    held = BlobCache()
     got: list[bytes] = []
 
     def get() -> None:

@@ -11,7 +11,7 @@ import pytest
 from prefect import task
 
 from prefect_anyrunner._serialization.values import dumps, loads
-from prefect_anyrunner._worker.interrupt import Interrupted, about_to_run, interrupt, stoppable
+from prefect_anyrunner._worker.interrupt import Interrupted, bind_claim, interrupt, stoppable
 
 
 class Entered(logging.Handler):
@@ -41,7 +41,7 @@ def run_in_thread(fn: Any) -> tuple[threading.Thread, list[BaseException]]:
 
 
 def run(body: Any, claim: str) -> Any:
-    about_to_run(claim)
+    bind_claim(claim)
     return stoppable(body).fn()
 
 
@@ -113,7 +113,7 @@ def test_copy_is_the_task_in_all_else() -> None:
         """Have a text."""
         return number
 
-    about_to_run("copy")
+    bind_claim("copy")
     copied = stoppable(body)
     assert (copied.name, copied.retries, copied.task_key) == (body.name, body.retries, body.task_key)
     assert copied.fn.__doc__ == body.fn.__doc__
@@ -127,5 +127,5 @@ def test_copy_can_travel() -> None:
         return number
 
     travelled = loads(dumps(stoppable(body), what="a task"))  # in the context of what the body submits
-    about_to_run("far")
+    bind_claim("far")
     assert travelled.fn(3) == 3

@@ -12,7 +12,7 @@ import pytest
 
 from prefect_anyrunner import ApiUnreachable, VersionSkew
 from prefect_anyrunner._base.versions import refuse_skew, running
-from prefect_anyrunner._driver.modules import say_how, shipping
+from prefect_anyrunner._driver.modules import note_missing_module, shipping
 from prefect_anyrunner._driver.preflight import judge, question
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
@@ -94,7 +94,7 @@ def test_shipped_modules_are_by_value_until_the_last_runner_has_ended(monkeypatc
 
 def test_a_module_that_is_nowhere_gets_no_note() -> None:
     here, nowhere = ModuleNotFoundError(name="json.decoder"), ModuleNotFoundError(name="no_such_module")
-    say_how(here)
-    say_how(nowhere)
+    note_missing_module(here)
+    note_missing_module(nowhere)
     assert len(here.__notes__) == 1 and "Module 'json' is where the flow runs" in here.__notes__[0]
     assert not hasattr(nowhere, "__notes__")

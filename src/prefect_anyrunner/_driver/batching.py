@@ -9,27 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prefect_anyrunner._driver.run import Run
-from prefect_anyrunner._worker.batch import GROUP_BYTES, GROUP_SECONDS
-from prefect_anyrunner._worker.messages import Packed, Parcel
+from prefect_anyrunner._worker.batch import BATCH_BYTES, BATCH_PATIENCE
+from prefect_anyrunner._worker.messages import RunRequest, RunResult
 
 _GROUP = 8
 """Runs that one task of the engine carries at most."""
 _GROUPS_PER_THREAD = 8
-_SMALL_SECONDS = GROUP_SECONDS / 4
+_SMALL_SECONDS = BATCH_PATIENCE / 4
 """Above which a run is not worth grouping: a task of which the last few all took longer goes run by run."""
 _LAST_FEW = 8
 
 
-Sent = tuple[Run, Parcel]
+Sent = tuple[Run, RunRequest]
 
 
-class Grouping:
+class Batcher:
     """Which runs of one runner travel together."""
 
     def __init__(self) -> None:
         self._took: dict[str, tuple[float, ...]] = {}  # the digest of a task: seconds of its runs that ended last
 
-    def note(self, run: Run, packed: Packed) -> None:
+    def note(self, run: Run, packed: RunResult) -> None:
         """Note how long `run` took: itself, for what its worker spends to import, say, tells nothing of others."""
         if packed.started and packed.ended and (parcel := run.parcel) is not None:
             took = (packed.ended - packed.started).total_seconds()
@@ -50,7 +50,7 @@ class Grouping:
             joins = (
                 groups
                 and len(groups[-1]) < most
-                and size <= GROUP_BYTES
+                and size <= BATCH_BYTES
                 and groups[-1][0][1].task == parcel.task
                 and min(self._took.get(parcel.task, (0,))) <= _SMALL_SECONDS
                 and not run.sends

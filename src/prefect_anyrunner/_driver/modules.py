@@ -45,7 +45,7 @@ def _installed() -> set[str]:
     return {paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], *site.getsitepackages()}
 
 
-def say_how(error: ModuleNotFoundError) -> None:
+def note_missing_module(error: ModuleNotFoundError) -> None:
     """Note on what a body raised for a module that is here, and not on its worker, how to have it there."""
     name = (error.name or "").partition(".")[0]
     if name and not probe.missing(name):

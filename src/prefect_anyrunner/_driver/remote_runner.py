@@ -22,13 +22,13 @@ from prefect.tasks import Task
 
 from prefect_anyrunner._base.errors import CannotTravel, EngineUnreachable
 from prefect_anyrunner._driver.future import AnyFuture
-from prefect_anyrunner._driver.requests import LARGE, _assets, _serialize_context, _weight, _without_unpicklable
+from prefect_anyrunner._driver.requests import LARGE, _assets, _serialize_context, _without_unpicklable, size_hint
 from prefect_anyrunner._driver.run import Phase, Run
 from prefect_anyrunner._driver.tracked_runner import TrackedRunner
 from prefect_anyrunner._prefect.models import differences
 from prefect_anyrunner._serialization.values import dumps
-from prefect_anyrunner._worker.contexts import keep_context
-from prefect_anyrunner._worker.messages import Parcel
+from prefect_anyrunner._worker.contexts import dump_context
+from prefect_anyrunner._worker.messages import RunRequest
 
 
 class RemoteRunner(TrackedRunner):
@@ -117,13 +117,13 @@ class RemoteRunner(TrackedRunner):
                 self._release(run)
         return True
 
-    def _pack(self, run: Run) -> Parcel:
+    def _pack(self, run: Run) -> RunRequest:
         bulk = self._bulk.kept if getattr(self._bulk, "runs", None) is not None else {}
         parameters: Any = resolve_futures_to_states(run.parameters) if run.upstreams else run.parameters
         held: list[str] | None = getattr(self._bulk, "held", None)
         small: dict[str, Any] = {}
         for name, value in parameters.items():
-            if _weight(value) < LARGE:
+            if size_hint(value) < LARGE:
                 small[name] = value
                 continue
             if id(value) in bulk:  # within one map the same object is the same bytes; between two it may have changed
@@ -143,7 +143,7 @@ class RemoteRunner(TrackedRunner):
             whole = pickle.dumps(run.task_run)
             self._likes[task] = self._keep(whole), pickle.loads(whole)  # a copy: the run itself goes on
         digest, like = self._likes[task]
-        return Parcel(
+        return RunRequest(
             claim=run.claim,
             context=self._context(),
             task=task,
@@ -167,7 +167,7 @@ class RemoteRunner(TrackedRunner):
         flow, settings = FlowRunContext.get(), SettingsContext.get()
         known = self._contexts.get((id(flow), id(settings)))
         if known is None:
-            context = keep_context(_serialize_context(flow, settings), self._both_sides)
+            context = dump_context(_serialize_context(flow, settings), self._both_sides)
             known = self._keep(context), flow, settings  # kept alive, so that ids stay theirs
             self._contexts[id(flow), id(settings)] = known
         return known[0]

@@ -69,7 +69,7 @@ def _without_unpicklable(serialized: dict[str, Any], field: str) -> dict[str, An
     return {**serialized, field: kept}
 
 
-def _weight(value: Any) -> int:
+def size_hint(value: Any) -> int:
     """Return about how many bytes `value` holds, as far as that can be had for nothing; 0 if not."""
     if isinstance(value, State):  # of an upstream run, with its result
         value = value.data

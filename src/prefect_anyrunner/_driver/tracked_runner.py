@@ -30,7 +30,7 @@ from prefect.utilities.engine import emit_task_run_state_change_event
 
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._driver.future import AnyFuture, Look
-from prefect_anyrunner._driver.modules import say_how
+from prefect_anyrunner._driver.modules import note_missing_module
 from prefect_anyrunner._driver.orphans import end_orphans
 from prefect_anyrunner._driver.run import Phase, Run
 from prefect_anyrunner._driver.upstreams import blame, blockers, find_upstreams, has_ended
@@ -51,8 +51,8 @@ from prefect_anyrunner._prefect.states import (
 from prefect_anyrunner._serialization.unpack import unpack_error
 from prefect_anyrunner._serialization.values import loads
 from prefect_anyrunner._worker.engine import run_engine
-from prefect_anyrunner._worker.messages import Packed
-from prefect_anyrunner._worker.results import untold_failure
+from prefect_anyrunner._worker.messages import RunResult
+from prefect_anyrunner._worker.results import masked_failure
 
 _FIRST_BATCH = 256
 """Runs of a `map` that go to the engine together at first, to begin while the others are submitted."""
@@ -279,14 +279,14 @@ class TrackedRunner:
 
     # --- how a run ends ------------------------------------------------------------------------------------------
 
-    def arrived(self, run: Run, packed: Packed, fetch: Any = None) -> None:
+    def arrived(self, run: Run, packed: RunResult, fetch: Any = None) -> None:
         """Take in what a worker says of `run`; `fetch` brings a value that the worker kept. Never raises."""
         try:
             self._take_in_packed(run, packed, fetch)
         except BaseException as exc:  # the calling thread is the engine's: what it lets through would end it
             self._end_crashed(run, f"its outcome could not be read: {exc!r}", exc)
 
-    def _take_in_packed(self, run: Run, packed: Packed, fetch: Any) -> None:
+    def _take_in_packed(self, run: Run, packed: RunResult, fetch: Any) -> None:
         if packed.refused is not None:
             if run.cancel_asked or packed.refused == "revoked":
                 self._end_cancelled(run, "It was cancelled before it started.")
@@ -319,7 +319,7 @@ class TrackedRunner:
         elif packed.error is not None:
             error = unpack_error(packed.error)
             if isinstance(error, ModuleNotFoundError):
-                say_how(error)
+                note_missing_module(error)
         self._end(
             run,
             state,
@@ -370,7 +370,7 @@ class TrackedRunner:
                 return
             raised = None  # it came too late
         if raised is not None and not state.is_crashed():
-            if (untold := untold_failure(run.task, raised)) is not None:
+            if (untold := masked_failure(run.task, raised)) is not None:
                 self._end(run, failed_by(untold), error=untold, worker=worker)
                 return
             self._end_crashed(run, f"The task run ended by {type(raised).__name__}: {raised!r}", raised)

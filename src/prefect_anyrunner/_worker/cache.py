@@ -6,12 +6,12 @@ import threading
 from collections import OrderedDict
 from weakref import WeakValueDictionary
 
-from prefect_anyrunner._worker.messages import WorkerSide
+from prefect_anyrunner._worker.messages import WorkerHost
 
 _MAX_BYTES_KEPT = 128 * 2**20  # of a worker's memory; the newest is kept, whatever its size
 
 
-class _Kept:
+class BlobCache:
     """Bytes that were fetched once for this process; the oldest go first when there are too many."""
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class _Kept:
         self._lock = threading.Lock()
         self._fetching: WeakValueDictionary[str, _Fetching] = WeakValueDictionary()
 
-    def get(self, side: WorkerSide, digest: str) -> bytes:
+    def get(self, side: WorkerHost, digest: str) -> bytes:
         with self._lock:
             if (data := self._bytes.get(digest)) is not None:
                 self._bytes.move_to_end(digest)
@@ -46,4 +46,4 @@ class _Fetching:
         self.lock = threading.Lock()
 
 
-_kept = _Kept()
+_kept = BlobCache()

@@ -19,35 +19,35 @@ from prefect_anyrunner._base.versions import refuse_skew, running
 from prefect_anyrunner._serialization.values import dumps, loads
 from prefect_anyrunner._worker.api_check import look_for, unreachable
 from prefect_anyrunner._worker.cache import _kept
-from prefect_anyrunner._worker.messages import WorkerSide
+from prefect_anyrunner._worker.messages import WorkerHost
 
 _MAX_CONTEXTS = 8  # more flow runs than that at a time enter theirs anew for each body
 _MAX_FREE = max(32, os.cpu_count() or 1)  # of each; a worker of more threads than CPUs waits more than it computes
 
 
-_here: contextvars.ContextVar[WorkerSide | None] = contextvars.ContextVar("anyrunner_worker", default=None)
+_here: contextvars.ContextVar[WorkerHost | None] = contextvars.ContextVar("anyrunner_worker", default=None)
 
 
-def current_worker() -> WorkerSide | None:
+def current_worker() -> WorkerHost | None:
     """Return the worker side whose body the calling code is part of, or None outside of one."""
     return _here.get()
 
 
-class _Warm:
+class EnteredContext:
     """A run's context, entered once: settings, flow run, one API client, one event loop if needed.
 
     A `contextvars.Context` keeps what was entered; each body runs in a copy of it, so no body sees another's changes.
     One body at a time has it, in whatever thread: what it submits is waited for at its end by the runner in here.
     """
 
-    def __init__(self, serialized: dict[str, Any], side: WorkerSide) -> None:
+    def __init__(self, serialized: dict[str, Any], side: WorkerHost) -> None:
         self.context = contextvars.copy_context()  # the engine's own variables (Dask's current worker) stay in it
         self._stack = ExitStack()
         self._runner: asyncio.Runner | None = None
         _entered.add(self)
         self.context.run(self._enter, serialized, side)
 
-    def _enter(self, serialized: dict[str, Any], side: WorkerSide) -> None:
+    def _enter(self, serialized: dict[str, Any], side: WorkerHost) -> None:
         _here.set(side)
         with hydrated_context({"settings_context": serialized["settings_context"]}):  # the client is made from them
             client = get_client(sync_client=True)
@@ -77,7 +77,9 @@ class _Warm:
         self.context.run(self._stack.close)
 
 
-_entered: set[_Warm] = set()  # kept until closed: a context that is dropped would be left in whatever context drops it
+_entered: set[EnteredContext] = (
+    set()
+)  # kept until closed: a context that is dropped would be left in whatever context drops it
 
 
 @atexit.register
@@ -86,24 +88,24 @@ def _leave_all() -> None:
         warm.close()
 
 
-class _Contexts:
+class ContextPool:
     """The contexts that no body has at the moment, of the flow runs that were served last.
 
     They belong to no thread: on Dask, a task that waits gives its place to a new thread, and its own ends with it.
     """
 
     def __init__(self) -> None:
-        self._free: OrderedDict[tuple[str, str], list[_Warm]] = OrderedDict()
+        self._free: OrderedDict[tuple[str, str], list[EnteredContext]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(self, side: WorkerSide, digest: str) -> _Warm:
+    def take(self, side: WorkerHost, digest: str) -> EnteredContext:
         """Return a context for one body, until `give_back`; raises what entering it raises."""
         with self._lock:
             if free := self._free.get((digest, side.name())):
                 return free.pop()
-        return _Warm(_read_context(side, digest), side)
+        return EnteredContext(load_context(side, digest), side)
 
-    def give_back(self, side: WorkerSide, digest: str, warm: _Warm) -> None:
+    def give_back(self, side: WorkerHost, digest: str, warm: EnteredContext) -> None:
         """Keep `warm` for the next body, and close what is too much."""
         key = (digest, side.name())  # threads may be workers of their own: LocalCluster(processes=False)
         with self._lock:
@@ -117,15 +119,15 @@ class _Contexts:
             each.close()
 
 
-contexts = _Contexts()
+contexts = ContextPool()
 
 
-def keep_context(serialized: dict[str, Any], engine: tuple[str, ...]) -> bytes:
+def dump_context(serialized: dict[str, Any], engine: tuple[str, ...]) -> bytes:
     """Return a context as bytes for workers, under the versions that they must have; `engine`: modules it needs."""
     return pickle.dumps((engine, dict(running(*engine)), dumps(serialized, what="the context of the flow run")))
 
 
-def _read_context(side: WorkerSide, digest: str) -> dict[str, Any]:
+def load_context(side: WorkerHost, digest: str) -> dict[str, Any]:
     engine, versions, data = pickle.loads(_kept.get(side, digest))
     refuse_skew(f"{side.backend} worker {side.name()}", running(*engine), versions)  # before anything of Prefect's
     context: dict[str, Any] = loads(data, what="the context of the flow run")

@@ -38,12 +38,12 @@ _lock = threading.Lock()
 _claim: ContextVar[str] = ContextVar("anyrunner_claim")
 
 
-def about_to_run(claim: str) -> None:
+def bind_claim(claim: str) -> None:
     """Say for which claim the stoppable task runs that the calling context runs next."""
     _claim.set(claim)
 
 
-def _about_to_run() -> str:
+def _bound_claim() -> str:
     # By this name, which travels, with the task itself, in the context of what its body submits: a variable does not.
     return _claim.get()
 
@@ -56,7 +56,7 @@ def stoppable(task: Task[Any, Any]) -> Task[Any, Any]:
 
         @functools.wraps(fn)
         async def body(*args: Any, **kwargs: Any) -> Any:
-            claim = _about_to_run()
+            claim = _bound_claim()
             try:
                 _enter(claim, asyncio.current_task() or threading.get_ident())
                 return await fn(*args, **kwargs)
@@ -66,7 +66,7 @@ def stoppable(task: Task[Any, Any]) -> Task[Any, Any]:
 
         @functools.wraps(fn)
         def body(*args: Any, **kwargs: Any) -> Any:
-            claim = _about_to_run()
+            claim = _bound_claim()
             try:
                 _enter(claim, threading.get_ident())
                 return fn(*args, **kwargs)
@@ -90,8 +90,8 @@ def interrupt(claim: str) -> None:
             while len(_asked) > _REMEMBERED:
                 _asked.popitem(last=False)
             return
-    if not _pressed(claim):
-        threading.Thread(target=_press, args=(claim,), name="anyrunner-interrupt", daemon=True).start()
+    if not _try_interrupt(claim):
+        threading.Thread(target=_keep_trying, args=(claim,), name="anyrunner-interrupt", daemon=True).start()
 
 
 def leave_body(claim: str) -> None:
@@ -117,12 +117,12 @@ def _enter(claim: str, where: int | asyncio.Task[Any]) -> None:
         raise Interrupted
 
 
-def _press(claim: str) -> None:
-    while not _pressed(claim):
+def _keep_trying(claim: str) -> None:
+    while not _try_interrupt(claim):
         time.sleep(_AGAIN)
 
 
-def _pressed(claim: str) -> bool:
+def _try_interrupt(claim: str) -> bool:
     """Interrupt the body unless it is in an unsafe place; tell whether nothing is left to do."""
     with _lock:
         where = _bodies.get(claim)

@@ -13,10 +13,10 @@ from prefect.client.schemas.objects import State
 from prefect_anyrunner._prefect.private import ResultRecordMetadata
 
 
-class Parcel(NamedTuple):
+class RunRequest(NamedTuple):
     """One submitted run on its way to a worker; everything in it is bytes or text, so any pickle can carry it.
 
-    `context`, `task`, `like` and `shared` are digests, of bytes that `WorkerSide.fetch` must be able to bring.
+    `context`, `task`, `like` and `shared` are digests, of bytes that `WorkerHost.fetch` must be able to bring.
     """
 
     claim: str
@@ -29,7 +29,7 @@ class Parcel(NamedTuple):
     extras: bytes
 
 
-class Packed(NamedTuple):
+class RunResult(NamedTuple):
     """What a worker says of one parcel.
 
     `refused` tells why the body was not run here (rules C2, C3, K1), and is all there is then, but for the `error` that
@@ -51,8 +51,8 @@ class Packed(NamedTuple):
     error: bytes | None = None
 
 
-class WorkerSide(Protocol):
-    """What `run_parcel` asks of the backend that carries it."""
+class WorkerHost(Protocol):
+    """What `run_request` asks of the backend that carries it."""
 
     backend: str
 

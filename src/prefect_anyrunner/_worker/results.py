@@ -17,15 +17,15 @@ from prefect_anyrunner._prefect.private import ResultRecord
 from prefect_anyrunner._prefect.states import error_of, failed_by, result_of, without_data
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.values import dumps
-from prefect_anyrunner._worker.messages import Packed, WorkerSide
+from prefect_anyrunner._worker.messages import RunResult, WorkerHost
 
 
-def pack(side: WorkerSide, task: Task[Any, Any], task_run: TaskRun, raised: BaseException | None) -> Packed:
+def pack(side: WorkerHost, task: Task[Any, Any], task_run: TaskRun, raised: BaseException | None) -> RunResult:
     """Pack what became of a run; a result that cannot travel makes it a failed one (rule V1)."""
     state = task_run.state
     assert state is not None
     if raised is not None and not state.is_crashed():
-        if (untold := untold_failure(task, raised)) is not None:
+        if (untold := masked_failure(task, raised)) is not None:
             return _pack_failure(side, task_run, untold)
         return _pack_crash(side, task_run, raised)
     metadata = state.data.metadata if isinstance(state.data, ResultRecord) and _is_stored(task) else None
@@ -53,25 +53,25 @@ def _failure(state: State[Any]) -> bytes | None:
     return pack_error(error_of(state))
 
 
-def not_begun(side: WorkerSide, error: BaseException) -> Packed:
+def not_started(side: WorkerHost, error: BaseException) -> RunResult:
     """Pack that a body was not run here, because of `error`."""
     if isinstance(error, AnyRunnerError):
         why = str(error)
     else:
         why = f"{side.backend} worker {side.name()} could not begin it: {type(error).__name__}: {_text(error)}"
-    return Packed(worker=side.name(), refused=why, error=pack_error(error))
+    return RunResult(worker=side.name(), refused=why, error=pack_error(error))
 
 
-def _pack_failure(side: WorkerSide, task_run: TaskRun, error: Exception) -> Packed:
+def _pack_failure(side: WorkerHost, task_run: TaskRun, error: Exception) -> RunResult:
     return _packed(side, task_run, failed_by(error), error=pack_error(error))
 
 
-def _pack_crash(side: WorkerSide, task_run: TaskRun, error: BaseException) -> Packed:
+def _pack_crash(side: WorkerHost, task_run: TaskRun, error: BaseException) -> RunResult:
     state: State[Any] = Crashed(message=f"The task run ended by {type(error).__name__}: {_text(error)}")
     return _packed(side, task_run, state, error=pack_error(error))
 
 
-def untold_failure(task: Task[Any, Any], raised: BaseException) -> Exception | None:
+def masked_failure(task: Task[Any, Any], raised: BaseException) -> Exception | None:
     """Return what the body raised when Prefect's engine failed to print it, for that is what `raised` then tells of."""
     code = getattr(task.fn, "__code__", None)
     error = raised.__context__
@@ -84,8 +84,8 @@ def untold_failure(task: Task[Any, Any], raised: BaseException) -> Exception | N
     return None
 
 
-def _packed(side: WorkerSide, task_run: TaskRun, state: State[Any], **more: Any) -> Packed:
-    return Packed(
+def _packed(side: WorkerHost, task_run: TaskRun, state: State[Any], **more: Any) -> RunResult:
+    return RunResult(
         worker=side.name(),
         state=without_data(state),
         name=task_run.name,

@@ -3,7 +3,7 @@
     parcel -> claim -> context (kept warm) -> Prefect's own engine -> packed outcome
 
 A parcel holds digests instead of what does not change from task to task (the run's context, the task object, a large
-argument): the backend's `WorkerSide` brings those bytes once per worker. Whatever the body does, `run_parcel` returns
+argument): the backend's `WorkerHost` brings those bytes once per worker. Whatever the body does, `run_request` returns
 bytes: nothing of a task reaches the engine that carries it.
 """
 
@@ -23,11 +23,11 @@ from prefect_anyrunner._base.errors import CannotTravel
 from prefect_anyrunner._prefect.models import restored
 from prefect_anyrunner._serialization.values import loads
 from prefect_anyrunner._worker.cache import _kept
-from prefect_anyrunner._worker.contexts import _Warm, contexts
+from prefect_anyrunner._worker.contexts import EnteredContext, contexts
 from prefect_anyrunner._worker.engine import run_async, run_sync
-from prefect_anyrunner._worker.interrupt import Interrupted, about_to_run, leave_body, stoppable
-from prefect_anyrunner._worker.messages import Packed, Parcel, WorkerSide
-from prefect_anyrunner._worker.results import _pack_crash, _pack_failure, not_begun, pack
+from prefect_anyrunner._worker.interrupt import Interrupted, bind_claim, leave_body, stoppable
+from prefect_anyrunner._worker.messages import RunRequest, RunResult, WorkerHost
+from prefect_anyrunner._worker.results import _pack_crash, _pack_failure, not_started, pack
 
 T = TypeVar("T")
 
@@ -36,19 +36,19 @@ _tasks: OrderedDict[str, Task[Any, Any]] = OrderedDict()
 _likes: OrderedDict[str, TaskRun] = OrderedDict()
 
 
-def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
+def run_request(side: WorkerHost, parcel: RunRequest) -> RunResult:
     """Run one parcel's task here and return what became of it; never raises for what the body does."""
     if (refused := side.claim(parcel.claim)) is not None:
-        return Packed(worker=side.name(), refused=refused)
+        return RunResult(worker=side.name(), refused=refused)
     try:
         warm = contexts.take(side, parcel.context)
     except BaseException as exc:
-        return not_begun(side, exc)
+        return not_started(side, exc)
     try:
         try:
             task_run = _task_run(side, parcel)
         except BaseException as exc:
-            return not_begun(side, exc)
+            return not_started(side, exc)
         try:
             return warm.context.copy().run(_run, warm, side, parcel, task_run)
         except BaseException as exc:
@@ -58,7 +58,7 @@ def run_parcel(side: WorkerSide, parcel: Parcel) -> Packed:
         contexts.give_back(side, parcel.context, warm)
 
 
-def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Packed:
+def _run(warm: EnteredContext, side: WorkerHost, parcel: RunRequest, task_run: TaskRun) -> RunResult:
     try:
         task = _task(side, parcel.task, f"the code of task run {task_run.name!r}")
         arguments: dict[str, Any] = loads(parcel.arguments, what=f"the arguments of task {task.name!r}")
@@ -70,7 +70,7 @@ def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Pa
     raised: BaseException | None = None
     with hydrated_context(extras, client=SyncClientContext.get().client) if extras else ExitStack():  # type: ignore[union-attr]
         try:
-            about_to_run(parcel.claim)
+            bind_claim(parcel.claim)
             engine = {"task": task, "task_run": task_run, "parameters": arguments}
             if task.isasync:
                 warm.run_async(run_async(**engine))
@@ -90,7 +90,7 @@ def _run(warm: _Warm, side: WorkerSide, parcel: Parcel, task_run: TaskRun) -> Pa
     return packed
 
 
-def _task_run(side: WorkerSide, parcel: Parcel) -> TaskRun:
+def _task_run(side: WorkerHost, parcel: RunRequest) -> TaskRun:
     told = pickle.loads(parcel.task_run)
     if isinstance(told, TaskRun):
         return told
@@ -99,7 +99,7 @@ def _task_run(side: WorkerSide, parcel: Parcel) -> TaskRun:
     return task_run
 
 
-def _task(side: WorkerSide, digest: str, what: str) -> Task[Any, Any]:
+def _task(side: WorkerHost, digest: str, what: str) -> Task[Any, Any]:
     return _known(_tasks, digest, lambda: stoppable(loads(_kept.get(side, digest), what=what)))
 
 

@@ -20,7 +20,7 @@ from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner._base.errors import EngineUnreachable, SpecError, VersionSkew
 from prefect_anyrunner._base.versions import OURS, running
-from prefect_anyrunner._driver.batching import Grouping
+from prefect_anyrunner._driver.batching import Batcher
 from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.modules import own_modules, shipping
 from prefect_anyrunner._driver.preflight import api_of_flow, judge, question
@@ -28,11 +28,11 @@ from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Phase, Run
 from prefect_anyrunner._worker.contexts import current_worker
 from prefect_anyrunner._worker.interrupt import interrupt
-from prefect_anyrunner._worker.messages import Packed
+from prefect_anyrunner._worker.messages import RunResult
 from prefect_anyrunner.backends._dask.channel import _error_of, _Fetch
 from prefect_anyrunner.backends._dask.cluster import _unreached, patience
 from prefect_anyrunner.backends._dask.entry import import_worker, run_on_worker
-from prefect_anyrunner.backends._dask.scheduler import KEEPER, Keeper
+from prefect_anyrunner.backends._dask.scheduler import PLUGIN_NAME, AnyrunnerPlugin
 
 
 class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore[misc,name-defined]  # one future
@@ -79,7 +79,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         self._threads: list[threading.Thread] = []
         self._topic = ""
         self._shipping = ExitStack()
-        self._grouping = Grouping()
+        self._grouping = Batcher()
 
     @property
     def name(self) -> str:
@@ -126,15 +126,15 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         try:
             # A nested runner may outlive its worker's client, when the worker ends: nothing is left to finish then.
-            if self._topic and (self._there() or not self._nested):
-                if not self._there():
-                    self.give_up(self._gone())
+            if self._topic and (self._is_connected() or not self._nested):
+                if not self._is_connected():
+                    self.give_up(self._connection_lost())
                 self._finish(exc_type)
                 self._outbox.put(None)
                 self._inbox.put(None)
                 for thread in self._threads:
                     thread.join()
-                if self._there():
+                if self._is_connected():
                     self._client.unsubscribe_topic(self._topic)
                     self._ask("anyrunner_let_go", topic=self._topic)
         finally:
@@ -155,9 +155,9 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 self._client = distributed.get_client()
             else:
                 self._open_client()
-                self._look_at_cluster()
+                self.check_cluster()
             client = self._client
-            client.register_plugin(Keeper(), name=KEEPER)
+            client.register_plugin(AnyrunnerPlugin(), name=PLUGIN_NAME)
             self._topic = f"anyrunner-{id(self)}-{client.id}"
             self._ask("anyrunner_open", topic=self._topic, client=client.id)
             client.subscribe_topic(self._topic, self._told)
@@ -190,7 +190,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         finally:
             self.client_kwargs = given
 
-    def _look_at_cluster(self) -> None:
+    def check_cluster(self) -> None:
         """Ask the scheduler and all workers what they are, before they get work that they could not do.
 
         Raises VersionSkew and ApiUnreachable. Modules beside the flow that they do not have will travel with the tasks.
@@ -222,21 +222,21 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             self.logger.info("Not on the workers, so sent along with the tasks: %s.", ", ".join(sorted(missing)))
             self._shipping.enter_context(shipping({name: own[name] for name in missing}))
 
-    def _there(self) -> bool:
+    def _is_connected(self) -> bool:
         return self._client is not None and self._client.status == "running"
 
-    def _gone(self) -> str:
+    def _connection_lost(self) -> str:
         return f"the connection to the Dask scheduler at {self._client.scheduler.address} was lost"
 
     def _ask(self, operation: str, **message: Any) -> Any:
         """Call one of the keeper's operations on the scheduler. Raises EngineUnreachable when it is gone."""
         client = self._client
-        if not self._there():  # Dask would try for half a minute, each time
-            raise EngineUnreachable(self._gone(), address=client.scheduler.address)
+        if not self._is_connected():  # Dask would try for half a minute, each time
+            raise EngineUnreachable(self._connection_lost(), address=client.scheduler.address)
         try:
             return client.sync(getattr(client.scheduler, operation), **message)
         except OSError as exc:
-            raise EngineUnreachable(self._gone(), address=client.scheduler.address) from exc
+            raise EngineUnreachable(self._connection_lost(), address=client.scheduler.address) from exc
 
     def submit(
         self,
@@ -281,8 +281,8 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                     self.lost(run, f"it could not be sent to the scheduler: {exc!r}", started=True, cause=exc)
 
     def _send(self, batch: list[Run], *, alone: bool = False) -> None:
-        if not self._there():
-            raise EngineUnreachable(self._gone())
+        if not self._is_connected():
+            raise EngineUnreachable(self._connection_lost())
         # Looked at once: a run that another thread ends meanwhile, a cancelled one, loses its parcel.
         sent = [(run, parcel._replace(claim=run.claim)) for run in batch if (parcel := run.parcel) is not None]
         if not sent:
@@ -355,7 +355,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         if run is None or run.claim != claim:  # word of an execution that was given up before
             return
         try:
-            packed: Packed = pickle.loads(outcome)
+            packed: RunResult = pickle.loads(outcome)
             future = self._sent_as(run)
             if future is None or future.key != key:
                 if packed.refused is not None:
@@ -389,7 +389,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         if claim != run.claim or run.phase is Phase.ENDED or run.engine is not future:
             return
         if future.status == "cancelled":  # we cancel none: Dask does it to all when it loses the scheduler
-            self._end_crashed(run, self._gone())
+            self._end_crashed(run, self._connection_lost())
             return
         claimed = self._ask("anyrunner_claimed", topic=self._topic, claims=[claim])
         error = _error_of(future)

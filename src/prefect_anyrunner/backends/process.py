@@ -23,7 +23,7 @@ from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._worker.contexts import current_worker
-from prefect_anyrunner._worker.messages import Packed
+from prefect_anyrunner._worker.messages import RunResult
 from prefect_anyrunner.backends._process.claims import _make
 from prefect_anyrunner.backends._process.pool import CannotStart, Pool
 from prefect_anyrunner.backends._process.worker import _run_here, _start_worker
@@ -191,7 +191,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         if claim != run.claim:  # word of an execution that was given up before
             return
         try:
-            packed: Packed = future.result()
+            packed: RunResult = future.result()
         except CannotStart as exc:
             self._end_crashed(run, str(exc), exc)
         except (CancelledError, pebble.ProcessExpired, BrokenProcessPool) as exc:

@@ -23,23 +23,23 @@ from ray.experimental import internal_kv
 
 from prefect_anyrunner._base.errors import EngineUnreachable
 from prefect_anyrunner._base.versions import running
-from prefect_anyrunner._driver.batching import Grouping, Sent
+from prefect_anyrunner._driver.batching import Batcher, Sent
 from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.modules import own_modules, shipping
 from prefect_anyrunner._driver.preflight import judge, question
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Phase, Run
-from prefect_anyrunner._worker.batch import GROUP_SECONDS
+from prefect_anyrunner._worker.batch import BATCH_PATIENCE
 from prefect_anyrunner._worker.contexts import current_worker
-from prefect_anyrunner._worker.messages import Packed
-from prefect_anyrunner.backends._ray.channel import _WORD, _Carried, _death, _lacking, _stop
+from prefect_anyrunner._worker.messages import RunResult
+from prefect_anyrunner.backends._ray.channel import _WORD, RayBatch, _death, _lacking, _stop
 from prefect_anyrunner.backends._ray.connection import (
     _skew,
     connected_to,
     host_and_port,
     is_same,
-    lend_token,
-    take_token_back,
+    set_token,
+    unset_token,
 )
 from prefect_anyrunner.backends._ray.store import NAMESPACE, REVOKED, Word, get, outcomes_before, put_if_absent
 from prefect_anyrunner.backends._ray.worker import run_here
@@ -48,7 +48,7 @@ _LOOK_AGAIN = 0.5
 """Seconds after which a task that waits for what Ray runs looks what has been given to Ray meanwhile."""
 _ON_ITS_WAY = 0.02
 """The same while nothing of what it waits for is with Ray."""
-_LOOK_FOR_WORDS = GROUP_SECONDS
+_LOOK_FOR_WORDS = BATCH_PATIENCE
 """Seconds after which the driver looks again whether a worker left word of a group that takes its time."""
 _LOOK_IN_VAIN = 10.0
 """The same after it could not look."""
@@ -81,14 +81,14 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def _reset_ray(self) -> None:
         self._kept: dict[str, Any] = {}
         self._remote: dict[tuple[tuple[str, str], ...], Any] = {}
-        self._revoked: set[_Carried] = set()
+        self._revoked: set[RayBatch] = set()
         self._prefix = ""
-        self._looked = False
+        self._workers_probed = False
         self._shipping = ExitStack()
-        self._grouping = Grouping()
+        self._grouping = Batcher()
         self._claims_lock = threading.Lock()
-        self._with_it: set[_Carried] = set()  # what Ray is at
-        self._inbox: queue.SimpleQueue[tuple[_Carried, Any] | None] = queue.SimpleQueue()
+        self._in_flight: set[RayBatch] = set()  # what Ray is at
+        self._inbox: queue.SimpleQueue[tuple[RayBatch, Any] | None] = queue.SimpleQueue()
         self._collecting: threading.Thread | None = None
 
     @property
@@ -134,7 +134,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             self._check_same(self.address)
         if self.address is None or ray.is_initialized():
             if self.address is None and not ray.is_initialized():
-                self._lent_token = lend_token()
+                self._lent_token = set_token()
             super().__enter__()
             return
         try:
@@ -176,36 +176,36 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
 
     def __exit__(self, *exc_info: Any) -> None:
         try:
-            if not self._there():
-                self.give_up(self._gone())
+            if not self._is_connected():
+                self.give_up(self._connection_lost())
             self._finish(exc_info[0])
             if self._collecting is not None:
                 self._inbox.put(None)
                 self._collecting.join()
-            if self._prefix and self._runs_ever and self._there() and self._none_left_behind():
+            if self._prefix and self._runs_ever and self._is_connected() and self._revoked_are_done():
                 internal_kv._internal_kv_del(self._prefix, del_by_prefix=True, namespace=NAMESPACE)
         finally:
             self._shipping.close()
-            there = self._there()
+            there = self._is_connected()
             self._reset_ray()
             if self._nested or not there:  # what is gone cannot be asked to stop
                 TaskRunner.__exit__(self, *exc_info)
             else:
                 super().__exit__(*exc_info)
             if self._lent_token:
-                take_token_back()
+                unset_token()
                 self._lent_token = False
 
-    def _there(self) -> bool:
+    def _is_connected(self) -> bool:
         return self._nested or ray.is_initialized()
 
-    def _gone(self) -> str:
+    def _connection_lost(self) -> str:
         return f"the connection to the Ray cluster{f' at {self.address}' if self.address else ''} was lost"
 
     def _check_there(self) -> None:
         """Raise EngineUnreachable if Ray is gone: its own calls would start another one, here."""
-        if not self._there():
-            raise EngineUnreachable(self._gone(), address=self.address)
+        if not self._is_connected():
+            raise EngineUnreachable(self._connection_lost(), address=self.address)
 
     def _drop(self, digests: list[str]) -> None:
         for digest in digests:
@@ -216,11 +216,11 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         try:
             self._kept[digest] = ray.put(data)
         except ConnectionError as exc:
-            raise EngineUnreachable(self._gone(), address=self.address) from exc
+            raise EngineUnreachable(self._connection_lost(), address=self.address) from exc
 
     def _prepare(self, run: Run) -> bool:
-        if not self._looked and self.address is not None and not self._nested:
-            self._looked = True
+        if not self._workers_probed and self.address is not None and not self._nested:
+            self._workers_probed = True
             run.context.run(self._look_at_worker)
         return super()._prepare(run)
 
@@ -297,7 +297,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 run.parcel = parcel
         if not sent:
             return
-        carried = _Carried(sent, claims, f"{self._prefix}{_WORD}{key}")
+        carried = RayBatch(sent, claims, f"{self._prefix}{_WORD}{key}")
         inbox = self._inbox
         try:
             needed = {
@@ -310,7 +310,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             self._check_there()
             function = self._function({**options, "name": sent[0][0].task.name})
             carried.reference = function.remote(carried.word, work, kept)
-            self._with_it.add(carried)
+            self._in_flight.add(carried)
             for run, parcel in sent:
                 run.engine = carried
                 if run.parcel is not parcel:  # cancelled meanwhile
@@ -339,11 +339,11 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 self._ended(*ended)
                 del ended
             if (now := time.monotonic()) > look:
-                look = now + (_LOOK_FOR_WORDS if self._look_for_words() else _LOOK_IN_VAIN)
+                look = now + (_LOOK_FOR_WORDS if self._poll_updates() else _LOOK_IN_VAIN)
 
-    def _ended(self, carried: _Carried, future: Any) -> None:
+    def _ended(self, carried: RayBatch, future: Any) -> None:
         """Take in that Ray is done with a task. Never raises."""
-        self._with_it.discard(carried)
+        self._in_flight.discard(carried)
         try:
             self._take_in_end(carried, future)
         except BaseException as exc:
@@ -353,7 +353,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             for run in left:
                 self.lost(run, f"its outcome could not be collected: {exc!r}", started=True, cause=exc)
 
-    def _take_in_end(self, carried: _Carried, future: Any) -> None:
+    def _take_in_end(self, carried: RayBatch, future: Any) -> None:
         problem: BaseException | None = None
         try:
             word: Word = pickle.loads(future.result())
@@ -370,13 +370,13 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             if not carried.left():  # nobody is left who could claim them
                 internal_kv._internal_kv_del(carried.claims, del_by_prefix=True, namespace=NAMESPACE)
         if left := carried.left():
-            self._look_into(carried, left, problem)
+            self._resolve_from_claims(carried, left, problem)
 
-    def _look_for_words(self) -> bool:
+    def _poll_updates(self) -> bool:
         """Take in what workers have put into the store; tell whether it could be looked at."""
         try:
-            groups = {each.word: each for each in [*self._with_it] if not each.alone}
-            if not groups or not self._there():
+            groups = {each.word: each for each in [*self._in_flight] if not each.alone}
+            if not groups or not self._is_connected():
                 return True
             for key in internal_kv._internal_kv_list(f"{self._prefix}{_WORD}", namespace=NAMESPACE):
                 if (carried := groups.get(key.decode())) is not None:
@@ -386,7 +386,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             return False
         return True
 
-    def _read_word(self, carried: _Carried) -> None:
+    def _read_word(self, carried: RayBatch) -> None:
         """Take in what the worker said of a group while it was at it: from then on it has one run at most."""
         if carried.alone or (found := get(carried.word)) is None:
             return
@@ -398,7 +398,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             _stop(carried)
         internal_kv._internal_kv_del(carried.word, namespace=NAMESPACE)
 
-    def _take_in(self, carried: _Carried, word: Word) -> None:
+    def _take_in(self, carried: RayBatch, word: Word) -> None:
         for claim, packed in word.outcomes:
             self._take_in_outcome(carried, claim, packed)
         for claim in word.returned:
@@ -406,13 +406,13 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             if carried.has(run) and (parcel := run.parcel) is not None:
                 self._send([(run, parcel)], {})
 
-    def _take_in_outcome(self, carried: _Carried, claim: str, packed: Packed) -> None:
+    def _take_in_outcome(self, carried: RayBatch, claim: str, packed: RunResult) -> None:
         run = carried.runs[claim]
         if carried.has(run):  # else word of an execution that was given up before, or told twice
             self._grouping.note(run, packed)
             self.arrived(run, packed)
 
-    def _look_into(self, carried: _Carried, left: dict[str, Run], exc: BaseException | None) -> None:
+    def _resolve_from_claims(self, carried: RayBatch, left: dict[str, Run], exc: BaseException | None) -> None:
         """Find out from the claims what became of runs that Ray told nothing of, and have none of them begin now."""
         claimed: dict[str, bytes] = {}
         try:
@@ -422,7 +422,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                     claimed[claim] = get(claim) or b""
         except Exception:  # then nobody is left to tell
             for run in left.values():
-                self._end_crashed(run, self._gone(), exc)
+                self._end_crashed(run, self._connection_lost(), exc)
             return
         for found in claimed.values():
             for claim, packed in outcomes_before(found):
@@ -448,7 +448,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             for number, run in enumerate(runs):
                 in_time[number] = self._revoke_one(run)
         except ConnectionError as exc:
-            self.give_up(self._gone(), exc)
+            self.give_up(self._connection_lost(), exc)
         except Exception:  # those that were told so far never start
             self.logger.exception("Ray could not be told which task runs shall not start.")
         return in_time
@@ -466,7 +466,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
                 self._revoked.add(run.engine)
             return True
 
-    def _none_left_behind(self) -> bool:
+    def _revoked_are_done(self) -> bool:
         """Tell whether Ray is done with all revoked runs: as long as it is not, their claims must stay."""
         if not self._revoked:
             return True
@@ -478,13 +478,13 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
 
     def _interrupt(self, run: Run) -> None:
         with self._runs_lock:
-            carried: _Carried | None = run.engine
+            carried: RayBatch | None = run.engine
             if carried is None or not carried.has(run):  # it ends anyway, or Ray has not got it yet
                 return
             if not carried.alone:  # the worker soon says so, if the run takes its time
                 carried.interrupted.add(run.id)
                 return
-        if self._there():
+        if self._is_connected():
             _stop(carried)
 
     def blocking(self) -> AbstractContextManager[None]:

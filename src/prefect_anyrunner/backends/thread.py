@@ -22,7 +22,7 @@ from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
 from prefect_anyrunner._serialization.values import round_trip
 from prefect_anyrunner._worker.engine import run_engine
-from prefect_anyrunner._worker.interrupt import about_to_run, interrupt, leave_body, stoppable
+from prefect_anyrunner._worker.interrupt import bind_claim, interrupt, leave_body, stoppable
 from prefect_anyrunner._worker.messages import process_name
 
 
@@ -147,7 +147,7 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
         raised: BaseException | None = None
         try:
             parameters = self._travelled(run) if self.portable else run.parameters
-            run.context.run(about_to_run, run.claim)
+            run.context.run(bind_claim, run.claim)
             run.context.run(run_engine, stoppable(run.task), run.task_run, parameters, wait_for=run.wait_for)
         except CannotTravel as exc:
             self._slot_holders.discard(ident)

@@ -12,16 +12,16 @@ from typing import Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-KEEPER = "prefect-anyrunner-keeper"
+PLUGIN_NAME = "prefect-anyrunner-keeper"
 _COMES_BACK_WITHIN = 60.0
 """Seconds after which a client that is gone does not come back."""
-_UNTOLD_SECONDS = 0.025
+_OUTBOX_SECONDS = 0.025
 """For which an outcome may wait here for others to travel with: a message costs more than what it carries."""
 _SETTLING = 60.0
 """Seconds for which a claim outlives its key: a worker may still be about to run what nobody wants any more."""
 
 
-class Keeper(SchedulerPlugin):
+class AnyrunnerPlugin(SchedulerPlugin):
     """Keeps, per runner (a topic), claims and bytes; told when a worker dies, it names the runs that died with it.
 
     The first to claim a body has it, be it a worker that wants to run it or the driver that wants it never to run.
@@ -29,7 +29,7 @@ class Keeper(SchedulerPlugin):
     nobody has to ask for them.
     """
 
-    name = KEEPER
+    name = PLUGIN_NAME
     idempotent = True
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Keeper(SchedulerPlugin):
         """
         if held is not None:
             if topic not in self.untold:
-                asyncio.get_running_loop().call_later(_UNTOLD_SECONDS, self._pass_on, topic)
+                asyncio.get_running_loop().call_later(_OUTBOX_SECONDS, self._pass_on, topic)
             self.untold.setdefault(topic, []).append(held)
         if (known := self.claims.get(topic)) is None:  # a run that its flow left behind reaches a worker only now
             return "revoked"
@@ -126,9 +126,9 @@ class Keeper(SchedulerPlugin):
     def remove_client(self, scheduler: Any, client: str) -> None:
         """Let go of what a driver that died left here; later, as one that only lost its connection comes back."""
         if client in self.clients.values():
-            asyncio.get_running_loop().call_later(_COMES_BACK_WITHIN, self._let_go_of, client)
+            asyncio.get_running_loop().call_later(_COMES_BACK_WITHIN, self._close_topics_of, client)
 
-    def _let_go_of(self, client: str) -> None:
+    def _close_topics_of(self, client: str) -> None:
         if client not in self.scheduler.clients:
             for topic in [topic for topic, owner in self.clients.items() if owner == client]:
                 self.let_go(topic)

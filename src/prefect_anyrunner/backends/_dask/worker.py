@@ -8,9 +8,9 @@ from typing import Any
 
 import distributed
 
-from prefect_anyrunner._worker.batch import GROUP_SECONDS, Group
-from prefect_anyrunner._worker.messages import Parcel, process_name
-from prefect_anyrunner._worker.run import run_parcel
+from prefect_anyrunner._worker.batch import BATCH_PATIENCE, Group
+from prefect_anyrunner._worker.messages import RunRequest, process_name
+from prefect_anyrunner._worker.run import run_request
 
 KEEP_ON_WORKER = 2**18
 """Bytes from which a result stays on its worker until somebody asks for it."""
@@ -19,7 +19,7 @@ KEEP_ON_WORKER = 2**18
 # --- on the worker -----------------------------------------------------------------------------------------------
 
 
-class _DaskSide:
+class DaskHost:
     backend = "dask"
 
     def __init__(self, topic: str, key: str) -> None:
@@ -74,7 +74,7 @@ class _DaskSide:
             self.tell(returned=claims)
 
     def give_back_later(self, group: Group) -> None:
-        self._worker.loop.add_callback(self._worker.loop.call_later, GROUP_SECONDS, self.give_back, group)
+        self._worker.loop.add_callback(self._worker.loop.call_later, BATCH_PATIENCE, self.give_back, group)
 
 
 def run_here(work: tuple[Any, ...]) -> bytes | None:
@@ -91,15 +91,15 @@ def run_here(work: tuple[Any, ...]) -> bytes | None:
 
 def _run_all(work: tuple[Any, ...]) -> bytes | None:
     topic, key, *parcels = work
-    side = _DaskSide(topic, key)
-    group = Group([Parcel(*fields) for fields in parcels])
+    side = DaskHost(topic, key)
+    group = Group([RunRequest(*fields) for fields in parcels])
     if len(parcels) > 1:
         side.give_back_later(group)
     try:
         kept: bytes | None = None
         parcel = group.next()
         while parcel is not None:
-            packed = run_parcel(side, parcel)
+            packed = run_request(side, parcel)
             if packed.value_size >= KEEP_ON_WORKER and packed.metadata is None:
                 kept, packed = packed.value, packed._replace(value=None)
             told = {"claim": parcel.claim, "outcome": pickle.dumps(packed, pickle.HIGHEST_PROTOCOL)}

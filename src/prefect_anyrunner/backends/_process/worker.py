@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from prefect_anyrunner._prefect.private import initialize_process_worker
-from prefect_anyrunner._worker.messages import Packed, Parcel, process_name
-from prefect_anyrunner._worker.run import run_parcel
+from prefect_anyrunner._worker.messages import RunRequest, RunResult, process_name
+from prefect_anyrunner._worker.run import run_request
 from prefect_anyrunner.backends._process.claims import _make
 
 # --- in the worker process ---------------------------------------------------------------------------------------
 
 
-class _ProcessSide:
+class ProcessHost:
     backend = "process"
 
     def __init__(self, folder: str) -> None:
@@ -35,14 +35,14 @@ class _ProcessSide:
         return path.read_text() or "claimed"
 
 
-_side: _ProcessSide | None = None
+_side: ProcessHost | None = None
 
 
 def _start_worker(
     folder: str, messages: Any, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]
 ) -> None:
     global _side
-    _side = _ProcessSide(folder)
+    _side = ProcessHost(folder)
     # The body and Prefect's event thread take turns; at Python's own 5 ms each waits about as long as a task takes.
     sys.setswitchinterval(0.0005)
     # Pebble's workers are daemons, which may not have children; with the stock runner a task may use multiprocessing.
@@ -50,6 +50,6 @@ def _start_worker(
     initialize_process_worker(messages, initializer, initargs)
 
 
-def _run_here(parcel: Parcel) -> Packed:
+def _run_here(parcel: RunRequest) -> RunResult:
     assert _side is not None
-    return run_parcel(_side, parcel)
+    return run_request(_side, parcel)

@@ -16,7 +16,7 @@ from prefect_anyrunner._driver.run import Phase, Run
 _WORD = "word."
 
 
-class _Carried:
+class RayBatch:
     """The runs that one Ray task carries."""
 
     def __init__(self, sent: list[Sent], claims: str, word: str) -> None:
@@ -37,7 +37,7 @@ class _Carried:
         return parcel is not None and run.phase is not Phase.ENDED and self.runs.get(parcel.claim) is run
 
 
-def _stop(carried: _Carried) -> None:
+def _stop(carried: RayBatch) -> None:
     # What the body has submitted is stopped by its own runner, which tells of it: to Ray's word it would be crashed.
     ray.cancel(carried.reference, force=False, recursive=False)
 

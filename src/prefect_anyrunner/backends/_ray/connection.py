@@ -61,7 +61,7 @@ def _numbers(host: str) -> set[str]:
     return found
 
 
-def lend_token() -> bool:
+def set_token() -> bool:
     """Give a Ray that is about to start here a token of this process, unless there is one; tell whether that was so.
 
     Ray would otherwise write one into the user's home folder, and leave it there.
@@ -76,6 +76,6 @@ def lend_token() -> bool:
     return True
 
 
-def take_token_back() -> None:
-    """Undo what `lend_token` did to the environment."""
+def unset_token() -> None:
+    """Undo what `set_token` did to the environment."""
     os.environ.pop(_TOKEN_VARIABLE, None)

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from ray.experimental import internal_kv
 
-from prefect_anyrunner._worker.messages import Packed
+from prefect_anyrunner._worker.messages import RunResult
 
 NAMESPACE = b"prefect_anyrunner"
 REVOKED = b"revoked"
 _END_OF_NAME = b"\n"
 
 
-End = tuple[str, Packed]
+End = tuple[str, RunResult]
 """A claim, and what became of its run."""
 
 

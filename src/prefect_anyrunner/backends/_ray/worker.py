@@ -17,14 +17,14 @@ from typing import Any
 import ray
 from ray.experimental import internal_kv
 
-from prefect_anyrunner._worker.batch import GROUP_BYTES, GROUP_SECONDS, Group
-from prefect_anyrunner._worker.messages import Parcel, process_name
-from prefect_anyrunner._worker.results import not_begun
-from prefect_anyrunner._worker.run import run_parcel
+from prefect_anyrunner._worker.batch import BATCH_BYTES, BATCH_PATIENCE, Group
+from prefect_anyrunner._worker.messages import RunRequest, process_name
+from prefect_anyrunner._worker.results import not_started
+from prefect_anyrunner._worker.run import run_request
 from prefect_anyrunner.backends._ray.store import _END_OF_NAME, NAMESPACE, End, Word, get, put_if_absent
 
 
-class _RaySide:
+class RayHost:
     backend = "ray"
 
     def __init__(self, kept: dict[str, list[Any]]) -> None:
@@ -51,7 +51,7 @@ class _RaySide:
         return found.partition(b" ")[0].decode()  # not noted there, so held for the next claim
 
 
-class _Telling:
+class UpdateWriter:
     """What a group has to tell: by word, when it takes its time, and the rest at its end."""
 
     def __init__(self, group: Group, key: str) -> None:
@@ -61,7 +61,7 @@ class _Telling:
         self._returned: list[str] = []
         self._told = False
         self._lock = threading.Lock()
-        self._later = threading.Timer(GROUP_SECONDS, self._tell)
+        self._later = threading.Timer(BATCH_PATIENCE, self._tell)
         self._later.daemon = True
 
     def start(self) -> None:
@@ -93,20 +93,20 @@ class _Telling:
 
 def run_here(word: str, work: bytes, kept: dict[str, list[Any]]) -> bytes:
     """Run the parcels in `work`, one after the other; return their outcomes, and what is for others to run."""
-    parcels = [Parcel(*fields) for fields in pickle.loads(work)]
-    side = _RaySide(kept)
+    parcels = [RunRequest(*fields) for fields in pickle.loads(work)]
+    side = RayHost(kept)
     group = Group(parcels)
-    telling = _Telling(group, word)
+    telling = UpdateWriter(group, word)
     if len(parcels) > 1:
         telling.start()
     try:
         while (parcel := group.next()) is not None:
             try:
-                packed = run_parcel(side, parcel)
+                packed = run_request(side, parcel)
             except Exception as exc:  # it could not be claimed; what ended before is told all the same
-                return telling.end((parcel.claim, not_begun(side, exc)))
+                return telling.end((parcel.claim, not_started(side, exc)))
             outcome = parcel.claim, packed
-            if packed.value_size >= GROUP_BYTES or len(packed.error or b"") >= GROUP_BYTES:
+            if packed.value_size >= BATCH_BYTES or len(packed.error or b"") >= BATCH_BYTES:
                 return telling.end(outcome)  # too much to note beside a claim
             telling.add(outcome)
             side.held.append(outcome)
