@@ -12,8 +12,8 @@ import pytest
 
 from prefect_anyrunner import ApiUnreachable, VersionSkew
 from prefect_anyrunner._base.versions import refuse_skew, running
-from prefect_anyrunner._driver.modules import note_missing_module, shipping
-from prefect_anyrunner._driver.preflight import judge, question
+from prefect_anyrunner._driver.modules import note_missing_module, pickled_by_value
+from prefect_anyrunner._driver.preflight import check_answer, probe_expression
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
 
@@ -56,9 +56,9 @@ def test_what_matters_is_one_sentence(other: dict[str, str | None], there: str, 
 
 
 def test_the_question_needs_nothing_but_python() -> None:
-    answer = eval(question(running(), modules=("json", "no_such_module")), {})
+    answer = eval(probe_expression(running(), modules=("json", "no_such_module")), {})
     assert answer == {"versions": dict(running()), "api": None, "missing": ["no_such_module"]}
-    assert judge("A worker", answer, running()) == {"no_such_module"}
+    assert check_answer("A worker", answer, running()) == {"no_such_module"}
 
 
 def test_an_api_that_nobody_answers_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,9 +68,9 @@ def test_an_api_that_nobody_answers_at(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # and does not listen
         api = f"http://127.0.0.1:{unused.getsockname()[1]}/api"
-        answer = eval(question(running(), api=api), {})
+        answer = eval(probe_expression(running(), api=api), {})
         with pytest.raises(ApiUnreachable, match=f"^A worker cannot reach the Prefect API at {api} .*refused"):
-            judge("A worker", answer, running(), api=api)
+            check_answer("A worker", answer, running(), api=api)
 
 
 def test_shipped_modules_are_by_value_until_the_last_runner_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,14 +78,14 @@ def test_shipped_modules_are_by_value_until_the_last_runner_has_ended(monkeypatc
 
     module = ModuleType("beside")
     monkeypatch.setitem(sys.modules, "beside", module)
-    with shipping({"beside": module}):
-        with shipping({"beside": module}):
+    with pickled_by_value({"beside": module}):
+        with pickled_by_value({"beside": module}):
             pass
         assert "beside" in cloudpickle.list_registry_pickle_by_value()
     assert "beside" not in cloudpickle.list_registry_pickle_by_value()
     cloudpickle.register_pickle_by_value(module)
     try:
-        with shipping({"beside": module}):
+        with pickled_by_value({"beside": module}):
             pass
         assert "beside" in cloudpickle.list_registry_pickle_by_value()  # the user's own wish
     finally:

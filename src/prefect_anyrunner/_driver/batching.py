@@ -1,63 +1,66 @@
-"""Small runs travel in groups: what an engine spends on a task is more than what Prefect's own engine does.
+"""Which runs travel together: what an engine spends on one task of its own exceeds what Prefect's task engine spends.
 
-Each run is still claimed, told, lost and cancelled by itself. Here is which runs the driver lets travel together, and
-what a worker still has to begin of a group.
+Each run of a batch is still claimed, reported, lost and cancelled by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from prefect_anyrunner._driver.ledger import Sending
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._worker.batch import BATCH_BYTES, BATCH_PATIENCE
-from prefect_anyrunner._worker.messages import RunRequest, RunResult
+from prefect_anyrunner._worker.messages import RunResult
 
-_GROUP = 8
+_MOST_RUNS = 8
 """Runs that one task of the engine carries at most."""
-_GROUPS_PER_THREAD = 8
+_BATCHES_PER_THREAD = 8
+"""Batches that each thread of the engine gets at least, so that the work spreads evenly."""
 _SMALL_SECONDS = BATCH_PATIENCE / 4
-"""Above which a run is not worth grouping: a task of which the last few all took longer goes run by run."""
+"""Longest run, in seconds, that is worth batching. A task whose last few runs all took longer is sent run by run."""
 _LAST_FEW = 8
-
-
-Sent = tuple[Run, RunRequest]
+"""How many of the last runs of a task count."""
 
 
 class Batcher:
-    """Which runs of one runner travel together."""
+    """Decides which runs of one started runner travel together."""
 
     def __init__(self) -> None:
-        self._took: dict[str, tuple[float, ...]] = {}  # the digest of a task: seconds of its runs that ended last
+        self._durations: dict[str, tuple[float, ...]] = {}  # digest of a task -> seconds of its last runs
 
-    def note(self, run: Run, packed: RunResult) -> None:
-        """Note how long `run` took: itself, for what its worker spends to import, say, tells nothing of others."""
-        if packed.started and packed.ended and (parcel := run.parcel) is not None:
-            took = (packed.ended - packed.started).total_seconds()
-            self._took[parcel.task] = (*self._took.get(parcel.task, ())[1 - _LAST_FEW :], took)
+    def note(self, run: Run, result: RunResult) -> None:
+        """Note how long the body of `run` took: imports on a cold worker, say, do not predict the next run."""
+        if result.started and result.ended and (request := run.request) is not None:
+            seconds = (result.ended - result.started).total_seconds()
+            last = self._durations.get(request.task, ())
+            self._durations[request.task] = (*last[1 - _LAST_FEW :], seconds)
 
-    def cut(self, sent: list[Sent], threads: Callable[[], float]) -> list[list[Sent]]:
-        """Cut runs into groups: of one task, small ones, none that was sent before.
+    def split(self, sendings: Sequence[Sending], threads: Callable[[], float]) -> list[list[Sending]]:
+        """Split runs into batches: small runs of one task, none of which was sent before.
 
-        `threads` tells how many runs the engine can be at; every one of them still gets several groups.
+        `threads` returns how many runs the engine can execute at a time.
         """
         most = 1
-        if len(sent) >= 2 * _GROUPS_PER_THREAD and (count := threads()):  # else too few, however many threads
-            most = max(1, min(_GROUP, int(len(sent) / (_GROUPS_PER_THREAD * count))))
-        groups: list[list[Sent]] = []
-        size = 0
-        for run, parcel in sent:
-            size += len(parcel.arguments)
+        # Fewer runs are too few for batches, however many threads the engine has.
+        if len(sendings) >= 2 * _BATCHES_PER_THREAD and (count := threads()):
+            most = max(1, min(_MOST_RUNS, int(len(sendings) / (_BATCHES_PER_THREAD * count))))
+        batches: list[list[Sending]] = []
+        task, size = "", 0
+        for sending in sendings:
+            request = sending.request
+            assert request is not None
+            size += len(request.arguments)
             joins = (
-                groups
-                and len(groups[-1]) < most
+                batches
+                and len(batches[-1]) < most
                 and size <= BATCH_BYTES
-                and groups[-1][0][1].task == parcel.task
-                and min(self._took.get(parcel.task, (0,))) <= _SMALL_SECONDS
-                and not run.sends
+                and task == request.task
+                and min(self._durations.get(task, (0,))) <= _SMALL_SECONDS
+                and not sending.run.sends
             )
             if joins:
-                groups[-1].append((run, parcel))
+                batches[-1].append(sending)
             else:
-                groups.append([(run, parcel)])
-                size = len(parcel.arguments)
-        return groups
+                batches.append([sending])
+                task, size = request.task, len(request.arguments)
+        return batches

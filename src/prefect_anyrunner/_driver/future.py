@@ -1,4 +1,4 @@
-"""The one future that all backends hand out: what it says always agrees with the outcome of its run (rule W1)."""
+"""The one future of all backends: its state and result always agree with the outcome of its run (rule W1)."""
 
 from __future__ import annotations
 
@@ -24,40 +24,44 @@ R = TypeVar("R")
 _logger = get_logger("anyrunner")
 
 
-class Tracker(Protocol):
+class FutureRunner(Protocol):
     """What a future asks of the task runner that it came from."""
 
     def cancel_runs(self, task_run_ids: Sequence[UUID], *, running: bool) -> list[bool]:
         """Stop runs; see `AnyFuture.cancel`."""
         ...
 
-    def blocking(self) -> AbstractContextManager[None]:
+    def release_worker(self) -> AbstractContextManager[None]:
         """Free the worker that the calling thread holds while it waits (rule N1)."""
         ...
 
     @property
-    def lends(self) -> bool:
-        """Whether the engine frees a worker only for waits of its own, which `lend` makes."""
+    def waits_in_engine(self) -> bool:
+        """Whether the engine frees a worker only during waits of its own, which `wait_in_engine` makes."""
         ...
 
-    def lend(self, futures: Sequence[AnyFuture[Any]], timeout: float | None) -> None:
-        """Free the worker that the calling thread holds until one of `futures` has ended, for `timeout` seconds."""
+    def wait_in_engine(self, futures: Sequence[AnyFuture[Any]], timeout: float | None) -> None:
+        """Free the worker of the calling thread until one of `futures` has ended, for `timeout` seconds at most."""
         ...
 
 
-class Look:
-    """Whether anybody has asked about a run; it outlives the future, so that the end of the flow can tell (rule E1)."""
+class AwaitedFlag:
+    """Whether anybody has asked about a run (rule E1). It outlives the future, because the end of the flow reads it."""
 
-    __slots__ = ("taken",)
+    __slots__ = ("is_set",)
 
     def __init__(self) -> None:
-        self.taken = False
+        self.is_set = False
+
+    def set(self) -> None:
+        """Note that somebody has asked."""
+        self.is_set = True
 
 
 class AnyFuture(PrefectTaskRunFuture[R]):
     """A submitted task run: wait for it, ask for its result, cancel it.
 
-    The interface is Prefect's; `outcome()` tells the whole of it without raising. It resolves exactly once.
+    The interface is Prefect's; `outcome()` returns everything at once and never raises. A future resolves exactly once.
     """
 
     def __init__(
@@ -67,14 +71,14 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         task_name: str,
         runner_name: str,
         map_index: int | None = None,
-        tracker: Tracker | None = None,
+        runner: FutureRunner | None = None,
     ) -> None:
         super().__init__(task_run_id)
         self.task_name = task_name
         self.runner_name = runner_name
         self.map_index = map_index
-        self.look = Look()
-        self.tracker = tracker
+        self.awaited = AwaitedFlag()
+        self.runner = runner
         self._done: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
         self._fill = threading.Lock()
 
@@ -90,12 +94,12 @@ class AnyFuture(PrefectTaskRunFuture[R]):
 
     @property
     def wrapped_future(self) -> concurrent.futures.Future[Outcome]:
-        """A future of the standard library that gets the outcome when the run ends; Prefect's futures have one, too."""
+        """A future of the standard library that gets the outcome when the run ends; Prefect's futures have one too."""
         return self._done
 
-    def awaited(self) -> None:
-        """Note that somebody asked about this run, so that the flow's end does not report it as forgotten (rule E1)."""
-        self.look.taken = True
+    def mark_awaited(self) -> None:
+        """Note that somebody asked about this run, so that the end of the flow does not count it as unawaited (E1)."""
+        self.awaited.set()
 
     def resolve(self, outcome: Outcome) -> bool:
         """End this future with `outcome`; return False if it has already ended. For task runners."""
@@ -103,7 +107,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
             if self._done.done():
                 return False
             self._final_state = outcome.state  # before the event: Prefect's `wait` reads it without asking
-            self.tracker = None
+            self.runner = None
             self._done.set_result(outcome)
             return True
 
@@ -122,20 +126,20 @@ class AnyFuture(PrefectTaskRunFuture[R]):
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the run has ended, at most `timeout` seconds (None: no limit). Never raises for the run."""
-        self.look.taken = True
+        self.awaited.set()
         if not self._done.done():
             end = None if timeout is None else time.monotonic() + timeout
-            with self.blocking():
-                if self.lends:
-                    self.lend((self,), timeout)
+            with self.release_worker():
+                if self.waits_in_engine:
+                    self.wait_in_engine((self,), timeout)
                 concurrent.futures.wait([self._done], None if end is None else max(0.0, end - time.monotonic()))
         raise_if_suspended()
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """Return what the task returned.
 
-        Raises `TimeoutError` when `timeout` seconds were not enough, and what stands in the outcome when the run did
-        not complete: the exception of the body itself, `CrashedRun`, `CancelledRun` or `UpstreamTaskError`. With
+        Raises `TimeoutError` when `timeout` seconds were not enough, and the error of the outcome when the run did not
+        complete: the exception of the body itself, `CrashedRun`, `CancelledRun` or `UpstreamTaskError`. With
         `raise_on_failure=False` that exception is returned instead.
         """
         self.wait(timeout)
@@ -149,21 +153,21 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         assert outcome.error is not None
         if raise_on_failure:
             raise outcome.error
-        return outcome.error  # type: ignore[return-value]  # Prefect's own signature lies the same way
+        return outcome.error  # type: ignore[return-value]  # Prefect's own signature has the same flaw
 
     def add_done_callback(self, fn: Callable[[PrefectFuture[R]], None]) -> None:
         """Call `fn(self)` once the run has ended; at once if it has. What `fn` raises is logged."""
-        self.look.taken = True
+        self.awaited.set()
         self.when_done(fn)
 
     def when_done(self, fn: Callable[[PrefectFuture[R]], None]) -> None:
-        """Do as `add_done_callback`, but not count as looking at the run: for runs that only depend on it (rule E1)."""
+        """Call `fn(self)` once the run has ended, without marking it as awaited: for runs that depend on it (E1)."""
 
         def call(_: object) -> None:
             try:
                 fn(self)
             except BaseException:  # also SystemExit: it would keep the callbacks after this one from being called
-                _logger.exception("What was to be called when task run %s had ended raised.", self.task_run_id)
+                _logger.exception("A done callback of task run %s raised.", self.task_run_id)
 
         self._done.add_done_callback(call)
 
@@ -173,27 +177,27 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         A run that has not started never starts and shows Cancelled. One that runs is asked to stop, unless `running` is
         False. Returns False when it has already ended, or runs and is left alone.
         """
-        tracker = self.tracker
-        if tracker is None or self._done.done():
+        runner = self.runner
+        if runner is None or self._done.done():
             return False
-        return tracker.cancel_runs([self.task_run_id], running=running)[0]
+        return runner.cancel_runs([self.task_run_id], running=running)[0]
 
-    def blocking(self) -> AbstractContextManager[None]:
-        """Hold this around a wait for this future that is not `wait()`: frees its worker (rule N1)."""
-        tracker = self.tracker
-        return nullcontext() if tracker is None or self._done.done() else tracker.blocking()
+    def release_worker(self) -> AbstractContextManager[None]:
+        """Return a context to hold around a wait for this future that is not `wait()`: it frees the worker (N1)."""
+        runner = self.runner
+        return nullcontext() if runner is None or self._done.done() else runner.release_worker()
 
     @property
-    def lends(self) -> bool:
-        """Whether a wait for this future that is not `wait()` frees its worker only in `lend`."""
-        tracker = self.tracker
-        return tracker is not None and tracker.lends
+    def waits_in_engine(self) -> bool:
+        """Whether a wait for this future that is not `wait()` frees the worker only in `wait_in_engine`."""
+        runner = self.runner
+        return runner is not None and runner.waits_in_engine
 
-    def lend(self, futures: Sequence[AnyFuture[Any]], timeout: float | None) -> None:
+    def wait_in_engine(self, futures: Sequence[AnyFuture[Any]], timeout: float | None) -> None:
         """Wait for one of `futures`, all of this one's runner, in the way that frees the worker (rule N1)."""
-        tracker = self.tracker
-        if tracker is not None:
-            tracker.lend(futures, timeout)
+        runner = self.runner
+        if runner is not None:
+            runner.wait_in_engine(futures, timeout)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.outcome() is None and current_worker() is not None:

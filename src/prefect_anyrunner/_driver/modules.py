@@ -19,7 +19,7 @@ from prefect.context import FlowRunContext
 from prefect_anyrunner._worker import probe
 
 
-def own_modules() -> dict[str, ModuleType]:
+def user_modules() -> dict[str, ModuleType]:
     """Return the top-level modules that were imported from the folder of the current flow's file, by name."""
     flow = FlowRunContext.get()
     if flow is None or flow.flow is None:
@@ -46,12 +46,12 @@ def _installed() -> set[str]:
 
 
 def note_missing_module(error: ModuleNotFoundError) -> None:
-    """Note on what a body raised for a module that is here, and not on its worker, how to have it there."""
+    """Add a note to a ModuleNotFoundError from a worker: how to make a module that exists here available there."""
     name = (error.name or "").partition(".")[0]
     if name and not probe.missing(name):
         error.add_note(
-            f"Module {name!r} is where the flow runs, and not on the worker: install it there, or import it at the top "
-            "of the file, instead of inside the task, so that what the task uses of it travels along."
+            f"Module {name!r} exists where the flow runs, but not on the worker: install it there, or import it at the "
+            "top of the file instead of inside the task, so that the task carries what it uses of it."
         )
 
 
@@ -60,11 +60,11 @@ _shipped_lock = threading.Lock()
 
 
 @contextmanager
-def shipping(modules: Mapping[str, ModuleType]) -> Iterator[None]:
-    """Have what tasks use of these modules travel with them, by value, until the block ends."""
+def pickled_by_value(modules: Mapping[str, ModuleType]) -> Iterator[None]:
+    """Let tasks carry what they use of these modules with them, by value, until the block ends."""
     with _shipped_lock:
         registered = cloudpickle.list_registry_pickle_by_value()
-        # What the user registered by hand stays so.
+        # A module that the user registered stays registered.
         modules = {name: each for name, each in modules.items() if _shipped[name] or name not in registered}
         for name, module in modules.items():
             _shipped[name] += 1

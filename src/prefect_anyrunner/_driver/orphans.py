@@ -1,4 +1,4 @@
-"""Runs whose submitter is gone: a task whose worker died can no longer tell how the runs it had submitted ended."""
+"""Runs whose submitter is gone: a task whose worker died can no longer report how the runs that it submitted ended."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ LATE = 3.0
 
 
 def end_orphans(lost: Collection[TaskRun]) -> list[UUID]:
-    """Tell the API that the runs which the task runs `lost` had submitted, and theirs in turn, have crashed (rule S1).
+    """Report as crashed what the task runs `lost` had submitted, and what those had submitted in turn (rule S1).
 
-    Returns the ids of those that were still open. `lost` are runs of one flow run, each of whose workers died.
+    Returns the ids of the runs that were still open. `lost` are runs of one flow run whose workers died.
     """
     flow_run_id = next(run.flow_run_id for run in lost)
     if flow_run_id is None:
         return []
     own = {run.id for run in lost}
     gone = set(own)
-    told: list[UUID] = []
+    reported: list[UUID] = []
     until = time.monotonic() + LATE
     while True:
         found = _open_runs(flow_run_id)
@@ -39,13 +39,13 @@ def end_orphans(lost: Collection[TaskRun]) -> list[UUID]:
                     gone.add(run.id)
                     new = True
         for run in found:
-            if run.id in gone.difference(told, own) and run.state is not None:
-                told.append(run.id)
+            if run.id in gone.difference(reported, own) and run.state is not None:
+                reported.append(run.id)
                 state: State[Any] = Crashed(message="The task run that submitted it crashed: its worker died.")
                 state.state_details.task_run_id, state.state_details.flow_run_id = run.id, flow_run_id
                 emit_task_run_state_change_event(task_run=run, initial_state=run.state, validated_state=state)
         if time.monotonic() >= until:
-            return told
+            return reported
         time.sleep(LATE / 4)
 
 

@@ -1,8 +1,8 @@
-"""What a driver asks of a cluster before it gives it work: versions, the Prefect API, and the user's own modules.
+"""What the flow's process asks a cluster before it sends work: versions, the Prefect API, the user's own modules.
 
-    question() -> text -> the engine has it evaluated there -> judge() -> nothing, or one error that says what to do
+    probe_expression() -> text -> the engine evaluates it on workers -> check_answer() -> nothing, or one clear error
 
-Workers that join later are looked at when they enter a run's context (`_worker`), by the same rules.
+Workers that join later are checked by the same rules when they enter the context of a run (`_worker/contexts.py`).
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from prefect_anyrunner._worker import probe
 from prefect_anyrunner._worker.api_check import _host_and_port, unreachable
 
 
-def question(here: Mapping[str, str], *, api: str | None = None, modules: tuple[str, ...] = ()) -> str:
-    """Return an expression that any Python evaluates to what `judge` wants to know of it.
+def probe_expression(here: Mapping[str, str], *, api: str | None = None, modules: tuple[str, ...] = ()) -> str:
+    """Return an expression that any Python evaluates to the answer that `check_answer` takes.
 
-    `here`: the driver's versions. `api`: the URL that must be reachable from there. `modules`: top-level names.
+    `here`: the versions in the flow's process. `api`: the URL that must be reachable from there. `modules`: the names
+    of top-level modules that should be importable there.
     """
     names = tuple(name for name in here if name != "python")
     arguments = (names, _host_and_port(api) if api else None, modules)
     source = inspect.getsource(probe)
-    return f"(lambda there: (exec({source!r}, there), there['answer'](*{arguments!r}))[1])({{'__name__': 'there'}})"
+    return f"(lambda there: (exec({source!r}, there), there['probe'](*{arguments!r}))[1])({{'__name__': 'there'}})"
 
 
-def judge(where: str, answer: Mapping[str, Any], here: Mapping[str, str], *, api: str | None = None) -> set[str]:
+def check_answer(where: str, answer: Mapping[str, Any], here: Mapping[str, str], *, api: str | None = None) -> set[str]:
     """Return which of the modules asked for are missing there. Raises VersionSkew and ApiUnreachable."""
     refuse_skew(where, answer["versions"], here)
     if answer["api"] is not None and api is not None:
@@ -37,10 +38,7 @@ def judge(where: str, answer: Mapping[str, Any], here: Mapping[str, str], *, api
     return set(answer["missing"])
 
 
-# --- the user's own modules --------------------------------------------------------------------------------------
-
-
 def api_of_flow() -> str | None:
-    """Return the URL of the API that the current flow run talks to."""
+    """Return the URL of the API that the current flow run uses."""
     flow = FlowRunContext.get()
     return str(flow.client.api_url) if flow is not None else None

@@ -1,26 +1,121 @@
-"""From a submitted run to the request that travels to a worker."""
+"""From a submitted run to the request that travels to a worker: what does not change is stored once, as a blob."""
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
-from prefect.client.schemas.objects import State, TaskRunResult
+from prefect.client.schemas.objects import State, TaskRun, TaskRunResult
 from prefect.context import (
     AssetContext,
     FlowRunContext,
     SettingsContext,
+    TagsContext,
+    TaskRunContext,
     serialize_context,
 )
+from prefect.futures import resolve_futures_to_states
 from prefect.settings import PREFECT_API_URL
 from prefect.tasks import MaterializingTask
 
 from prefect_anyrunner._base.errors import CannotTravel
+from prefect_anyrunner._driver.blobs import BlobStore, Digest
+from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._prefect.models import differences
 from prefect_anyrunner._prefect.private import ResultRecord
 from prefect_anyrunner._serialization.values import dumps
+from prefect_anyrunner._worker.contexts import dump_context
+from prefect_anyrunner._worker.messages import RunRequest
 
 LARGE = 2**20
-"""Bytes from which an argument is put away by itself, to reach each worker once however many tasks share it."""
+"""Bytes from which an argument is stored by itself, to reach each worker once however many tasks share it."""
+
+
+class RequestBuilder:
+    """Builds the requests of one started runner.
+
+    `both_sides`: modules of the engine whose release must be the same on workers.
+    """
+
+    def __init__(self, blobs: BlobStore, both_sides: tuple[str, ...]) -> None:
+        self._blobs = blobs
+        self._both_sides = both_sides
+        self._contexts: dict[tuple[int, int], tuple[Digest, Any, Any]] = {}
+        self._templates: dict[Digest, tuple[Digest, TaskRun]] = {}
+
+    def build(self, run: Run, scope: MapScope | None) -> RunRequest:
+        """Return the request of `run`, whose claim is set when it is sent. Call it in the run's own context.
+
+        Raises CannotTravel if an argument or the task cannot be pickled.
+        """
+        shared = scope.shared if scope is not None else {}
+        arguments = self._small_arguments(run, scope, shared)
+        if id(run.task) not in shared:  # a task may be edited between two submits, so it is pickled for each
+            shared[id(run.task)] = self._blobs.add(dumps(run.task, what=f"task {run.task.name!r}")), run.task
+        task = shared[id(run.task)][0]
+        if task not in self._templates:
+            whole = pickle.dumps(run.task_run)
+            self._templates[task] = self._blobs.add(whole), pickle.loads(whole)  # a copy: the run itself changes
+        digest, template = self._templates[task]
+        return RunRequest(
+            claim="",
+            context=self._context(),
+            task=task,
+            template=digest,
+            task_run=pickle.dumps(differences(run.task_run, template) or run.task_run, pickle.HIGHEST_PROTOCOL),
+            arguments=self._dumps_arguments(run, arguments),
+            shared=dict(run.blobs),
+            context_overrides=self._context_overrides(run),
+        )
+
+    def _small_arguments(self, run: Run, scope: MapScope | None, shared: dict[int, Any]) -> dict[str, Any]:
+        """Store the large arguments of `run` as blobs; return the others."""
+        parameters: Any = resolve_futures_to_states(run.parameters) if run.upstreams else run.parameters
+        small: dict[str, Any] = {}
+        for name, value in parameters.items():
+            if size_hint(value) < LARGE:
+                small[name] = value
+            elif id(value) in shared:
+                run.blobs[name] = shared[id(value)][0]
+                self._blobs.add_user(run.blobs[name])
+            else:
+                data = dumps(value, what=f"argument {name!r} of task {run.task.name!r}")
+                run.blobs[name] = self._blobs.add(data, users=1 if scope is None else 2)
+                shared[id(value)] = (run.blobs[name], value)
+                if scope is not None:
+                    scope.held.append(run.blobs[name])
+        return small
+
+    def _dumps_arguments(self, run: Run, arguments: dict[str, Any]) -> bytes:
+        try:
+            return dumps(arguments, what=f"the arguments of task {run.task.name!r}")
+        except CannotTravel:
+            for name, value in arguments.items():  # once more, one by one, so that the error names the argument
+                dumps(value, what=f"argument {name!r} of task {run.task.name!r}")
+            raise
+
+    def _context(self) -> Digest:
+        """Return the digest of what stays the same while neither the flow run nor the settings change."""
+        flow, settings = FlowRunContext.get(), SettingsContext.get()
+        known = self._contexts.get((id(flow), id(settings)))
+        if known is None:
+            context = dump_context(_serialize_context(flow, settings), self._both_sides)
+            known = self._blobs.add(context), flow, settings  # both are kept alive, so that their ids stay theirs
+            self._contexts[id(flow), id(settings)] = known
+        return known[0]
+
+    def _context_overrides(self, run: Run) -> bytes:
+        """Return what may differ between two submits: tags, parent task run, assets (rule X1)."""
+        overrides: dict[str, Any] = {}
+        tags = TagsContext.get()
+        if tags is not None and tags.current_tags:
+            overrides["tags_context"] = {"current_tags": set(tags.current_tags)}
+        if (parent := TaskRunContext.get()) is not None:
+            overrides["task_run_context"] = _without_unpicklable(parent.serialize(), "parameters")
+        if (assets := _assets(run)) is not None:
+            overrides["asset_context"] = assets
+        return dumps(overrides, what=f"the context of task {run.task.name!r}") if overrides else b""
 
 
 def _assets(run: Run) -> dict[str, Any] | None:
@@ -46,19 +141,19 @@ def _assets(run: Run) -> dict[str, Any] | None:
 
 def _serialize_context(flow: FlowRunContext | None, settings: SettingsContext | None) -> dict[str, Any]:
     serialized = serialize_context()
-    # What changes per submit travels with each parcel.
+    # What changes per submit travels with each request.
     serialized.update(task_run_context={}, tags_context={}, asset_context={})
     if flow is not None:
         serialized["flow_run_context"] = _without_unpicklable(serialized["flow_run_context"], "parameters")
         if settings is not None and settings.settings.api.url is None:
-            # Prefect started a server for this process alone: workers must talk to that one, not each start its own.
-            there = settings.settings.copy_with_update(updates={PREFECT_API_URL: str(flow.client.api_url)})
-            serialized["settings_context"] = SettingsContext(profile=settings.profile, settings=there).serialize()
+            # Prefect started a server for this process alone: workers must use that one, not each start its own.
+            with_url = settings.settings.copy_with_update(updates={PREFECT_API_URL: str(flow.client.api_url)})
+            serialized["settings_context"] = SettingsContext(profile=settings.profile, settings=with_url).serialize()
     return serialized
 
 
 def _without_unpicklable(serialized: dict[str, Any], field: str) -> dict[str, Any]:
-    """Return `serialized` with what cannot travel left out of the mapping `field`: no task asked for it by name."""
+    """Return `serialized` without the values of its mapping `field` that cannot be pickled: no task asked for them."""
     kept = {}
     for name, value in (serialized.get(field) or {}).items():
         try:
@@ -70,7 +165,7 @@ def _without_unpicklable(serialized: dict[str, Any], field: str) -> dict[str, An
 
 
 def size_hint(value: Any) -> int:
-    """Return about how many bytes `value` holds, as far as that can be had for nothing; 0 if not."""
+    """Return about how many bytes `value` holds, if that can be had without computing anything; else 0."""
     if isinstance(value, State):  # of an upstream run, with its result
         value = value.data
     if isinstance(value, ResultRecord):

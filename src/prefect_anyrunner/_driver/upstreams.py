@@ -1,7 +1,10 @@
-"""What a run depends on: futures and states among its arguments, which block it, and who is to blame (rules U1-U3)."""
+"""What a run depends on: wait for it, be blocked by it, and name the root of a failure (rules U1-U3)."""
 
 from __future__ import annotations
 
+import queue
+import threading
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -13,14 +16,78 @@ from prefect.utilities.collections import StopVisiting, visit_collection
 
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._driver.future import AnyFuture
+from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._prefect.private import final_state
 from prefect_anyrunner._prefect.states import error_of
 
 _SCALARS = (int, float, str, bool, bytes, type(None))
 
 
+class UpstreamWaiter:
+    """Waits for the upstream runs of runs, and holds no worker meanwhile.
+
+    `on_ready(run)` is called once all upstream runs of `run` have ended: at once in the calling thread, or later in a
+    thread of this waiter, because the thread that ends an upstream run belongs to that one's runner. `on_error(run,
+    error)` gets what `on_ready` raised in that thread.
+    """
+
+    def __init__(
+        self, name: str, on_ready: Callable[[Run], None], on_error: Callable[[Run, BaseException], None]
+    ) -> None:
+        self._name = name
+        self._on_ready = on_ready
+        self._on_error = on_error
+        self._lock = threading.Lock()
+        self._ready: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, run: Run) -> None:
+        """Find what `run` depends on, and call `on_ready` once that has ended."""
+        run.upstreams = find_upstreams(run.parameters, run.wait_for)
+        unfinished = [each for each in run.upstreams if isinstance(each, PrefectFuture) and not has_ended(each)]
+        if not unfinished:
+            self._on_ready(run)
+            return
+        pending = len(unfinished)
+
+        def one_ended(_: PrefectFuture[Any]) -> None:
+            nonlocal pending
+            with self._lock:
+                pending -= 1
+                all_ended = pending == 0
+            if all_ended:
+                self._hand_over(run)
+
+        for future in unfinished:
+            if isinstance(future, AnyFuture):
+                future.when_done(one_ended)
+            else:
+                future.add_done_callback(one_ended)
+
+    def stop(self) -> None:
+        """End the thread of this waiter, once no run waits any more."""
+        if self._thread is not None:
+            self._ready.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _hand_over(self, run: Run) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name=f"{self._name}-upstreams", daemon=True)
+                self._thread.start()
+        self._ready.put(run)
+
+    def _serve(self) -> None:
+        while (run := self._ready.get()) is not None:
+            try:
+                self._on_ready(run)
+            except BaseException as exc:  # an error here ends this run, never the thread
+                self._on_error(run, exc)
+
+
 def find_upstreams(parameters: dict[str, Any], wait_for: Any) -> list[Any]:
-    """Return the futures and states anywhere in the arguments, those inside `quote` left out."""
+    """Return the futures and states anywhere in the arguments, except those inside `quote`."""
     if wait_for is None and all(isinstance(value, _SCALARS) for value in parameters.values()):
         return []
     found: list[Any] = []
@@ -57,8 +124,8 @@ def blockers(parameters: dict[str, Any], wait_for: Any) -> list[Any]:
     return found
 
 
-def blame(blocking: list[Any]) -> tuple[tuple[UUID, ...], UpstreamTaskError]:
-    """Return the ids of the runs to blame, walked to their roots, and the error that names the first (rule U1)."""
+def root_causes(blocking: list[Any]) -> tuple[tuple[UUID, ...], UpstreamTaskError]:
+    """Return the ids of the runs that are the root of a blocked run, and the error that names the first (rule U1)."""
     roots: dict[UUID, tuple[str, BaseException | None]] = {}
     for each in blocking:
         outcome = each.outcome() if isinstance(each, AnyFuture) else None
@@ -82,8 +149,8 @@ def blame(blocking: list[Any]) -> tuple[tuple[UUID, ...], UpstreamTaskError]:
                 cause: BaseException | None = None
                 if state.is_failed() or state.is_crashed() or state.is_cancelled():
                     cause = error_of(state)
-                said = _line(cause) if cause is not None else state.message or state.name
-                roots.setdefault(task_run_id, (f"Upstream task run '{task_run_id}' ended {state.name}: {said}", cause))
+                why = _line(cause) if cause is not None else state.message or state.name
+                roots.setdefault(task_run_id, (f"Upstream task run '{task_run_id}' ended {state.name}: {why}", cause))
     text, cause = next(iter(roots.values()), ("An upstream task run did not complete.", None))
     error = UpstreamTaskError(text)
     error.__cause__ = cause
@@ -93,12 +160,12 @@ def blame(blocking: list[Any]) -> tuple[tuple[UUID, ...], UpstreamTaskError]:
 def _line(error: BaseException | None) -> str:
     try:
         return f"{type(error).__name__}: {str(error)[:500]}"
-    except Exception:  # a user's __str__ may raise; the type is still worth telling
+    except Exception:  # a user's __str__ may raise; the type is still worth showing
         return type(error).__name__
 
 
 def has_ended(future: PrefectFuture[Any]) -> bool:
-    """Tell whether an upstream future of any runner has ended, without asking the API."""
+    """Return whether an upstream future of any runner has ended, without asking the API."""
     if isinstance(future, AnyFuture):
         return future.outcome() is not None
     return final_state(future) is not None

@@ -67,7 +67,7 @@ def _dask_cluster(spec: RunnerSpec) -> Iterator[Engine]:
     import dask
     import distributed
 
-    from prefect_anyrunner.backends._dask.cluster import patience
+    from prefect_anyrunner.backends._dask.cluster import keep_dead_workers_coming_back
 
     options = dict(spec.options)
     if "cluster_class" not in options:
@@ -81,7 +81,7 @@ def _dask_cluster(spec: RunnerSpec) -> Iterator[Engine]:
             ours = {"host": "127.0.0.1", "silence_logs": "CRITICAL", "local_directory": folder}
             arguments = {**ours, **arguments}
             stack.enter_context(dask.config.set({"temporary-directory": folder}))  # its scheduler's
-            stack.enter_context(patience())
+            stack.enter_context(keep_dead_workers_coming_back())
         # No client here: a flow run in this process would take it for its own.
         cluster = stack.enter_context(cluster_class(**arguments))
         if runner.adapt_kwargs:

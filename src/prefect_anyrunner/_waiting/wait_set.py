@@ -43,9 +43,9 @@ class Waiting:
             run = self.runs.get(id(place.future))
             if run is None:
                 run = self.runs[id(place.future)] = Run(place.future)
-                awaited = getattr(place.future, "awaited", None)
-                if awaited is not None:
-                    awaited()
+                mark_awaited = getattr(place.future, "mark_awaited", None)
+                if mark_awaited is not None:
+                    mark_awaited()
             run.places.append(number)
         self.open = dict(self.runs)
         self.has_stock = any(run.stock is not None for run in self.runs.values())
@@ -97,33 +97,33 @@ class Waiting:
         cancelled: set[int] = set()
         together: dict[int, tuple[Any, list[int]]] = {}
         for key, run in self.open.items():
-            tracker = getattr(run.future, "tracker", None)
-            if tracker is not None:
-                together.setdefault(id(tracker), (tracker, []))[1].append(key)
+            runner = getattr(run.future, "runner", None)
+            if runner is not None:
+                together.setdefault(id(runner), (runner, []))[1].append(key)
             elif run.cancel(running=running):
                 cancelled.add(key)
-        for tracker, keys in together.values():
+        for runner, keys in together.values():
             ids = [self.open[key].future.task_run_id for key in keys]
-            cancelled |= {key for key, yes in zip(keys, tracker.cancel_runs(ids, running=running), strict=True) if yes}
+            cancelled |= {key for key, yes in zip(keys, runner.cancel_runs(ids, running=running), strict=True) if yes}
         return cancelled
 
     def blocking(self) -> AbstractContextManager[Any]:
         """Return what to hold while waiting, so that a waiting task lends its worker to others (rule N1)."""
         # Futures of one runner all free the same worker: that of the calling thread.
-        blocking = getattr(self._ours(), "blocking", nullcontext)
-        context: AbstractContextManager[Any] = blocking()
+        release = getattr(self._ours(), "release_worker", nullcontext)
+        context: AbstractContextManager[Any] = release()
         return context
 
     @property
     def lends(self) -> bool:
         """Whether the worker of the calling task is free only during `lend`."""
-        return bool(getattr(self._ours(), "lends", False))
+        return bool(getattr(self._ours(), "waits_in_engine", False))
 
     def lend(self, most: float = math.inf) -> None:
         """Wait until a run has ended, where only that frees a worker; as long as `pause` says, or `most` seconds."""
         if self.lends:
             futures = [run.future for run in self.open.values() if run.stock is None]
-            futures[0].lend(futures, min(self.pause(), most))
+            futures[0].wait_in_engine(futures, min(self.pause(), most))
 
     def _ours(self) -> Any:
         return next((run.future for run in self.open.values() if run.stock is None), None)

@@ -16,7 +16,7 @@ def unreachable(where: str, api: str, why: str) -> ApiUnreachable:
     )
 
 
-def look_for(api: str) -> str | None:
+def api_problem(api: str) -> str | None:
     """Return why the API at this URL cannot be reached from this process, or None."""
     return probe.unreachable(_host_and_port(api))
 

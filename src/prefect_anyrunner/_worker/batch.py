@@ -8,26 +8,26 @@ from collections import deque
 from prefect_anyrunner._worker.messages import RunRequest
 
 BATCH_BYTES = 2**16
-"""Of the arguments of one group at most; on Ray, what is left of a group goes back after a result of as much."""
+"""Bytes of arguments in one batch at most. On Ray, a worker returns the rest of a batch after a result of this size."""
 BATCH_PATIENCE = 0.2
-"""After which a worker gives back what it has not begun of a group, so that others can: long tasks spread as ever."""
+"""Seconds before a worker returns the runs of a batch that it has not started, so that other workers can run them."""
 
 
-class Group:
-    """What a worker has not begun of the runs that came together."""
+class Batch:
+    """The runs of one batch, taken one after the other."""
 
-    def __init__(self, parcels: list[RunRequest]) -> None:
-        self._left = deque(parcels)
+    def __init__(self, requests: list[RunRequest]) -> None:
+        self._left = deque(requests)
         self._lock = threading.Lock()
 
     def next(self) -> RunRequest | None:
-        """Return the parcel to run next, or None when none is left here."""
+        """Return the run to start next, or None when none is left here."""
         with self._lock:
             return self._left.popleft() if self._left else None
 
-    def take_back(self) -> list[str]:
-        """Return the claims of all that is left, of which `next` gives none any more."""
+    def withdraw(self) -> list[str]:
+        """Return the claims of all runs that are left; `next` returns none of them any more."""
         with self._lock:
-            claims = [parcel.claim for parcel in self._left]
+            claims = [request.claim for request in self._left]
             self._left.clear()
         return claims

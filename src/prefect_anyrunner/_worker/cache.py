@@ -20,7 +20,7 @@ class BlobCache:
         self._lock = threading.Lock()
         self._fetching: WeakValueDictionary[str, _Fetching] = WeakValueDictionary()
 
-    def get(self, side: WorkerHost, digest: str) -> bytes:
+    def get(self, host: WorkerHost, digest: str) -> bytes:
         with self._lock:
             if (data := self._bytes.get(digest)) is not None:
                 self._bytes.move_to_end(digest)
@@ -30,7 +30,7 @@ class BlobCache:
             with self._lock:
                 if (data := self._bytes.get(digest)) is not None:
                     return data
-            data = side.fetch(digest)
+            data = host.fetch(digest)
             with self._lock:
                 self._bytes[digest] = data
                 self._size += len(data)

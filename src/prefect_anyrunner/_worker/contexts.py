@@ -17,7 +17,7 @@ from prefect.context import SyncClientContext, hydrated_context
 
 from prefect_anyrunner._base.versions import refuse_skew, running
 from prefect_anyrunner._serialization.values import dumps, loads
-from prefect_anyrunner._worker.api_check import look_for, unreachable
+from prefect_anyrunner._worker.api_check import api_problem, unreachable
 from prefect_anyrunner._worker.cache import _kept
 from prefect_anyrunner._worker.messages import WorkerHost
 
@@ -29,7 +29,7 @@ _here: contextvars.ContextVar[WorkerHost | None] = contextvars.ContextVar("anyru
 
 
 def current_worker() -> WorkerHost | None:
-    """Return the worker side whose body the calling code is part of, or None outside of one."""
+    """Return the worker host whose body the calling code is part of, or None outside of one."""
     return _here.get()
 
 
@@ -40,20 +40,22 @@ class EnteredContext:
     One body at a time has it, in whatever thread: what it submits is waited for at its end by the runner in here.
     """
 
-    def __init__(self, serialized: dict[str, Any], side: WorkerHost) -> None:
+    def __init__(self, serialized: dict[str, Any], host: WorkerHost) -> None:
         self.context = contextvars.copy_context()  # the engine's own variables (Dask's current worker) stay in it
         self._stack = ExitStack()
         self._runner: asyncio.Runner | None = None
         _entered.add(self)
-        self.context.run(self._enter, serialized, side)
+        self.context.run(self._enter, serialized, host)
 
-    def _enter(self, serialized: dict[str, Any], side: WorkerHost) -> None:
-        _here.set(side)
+    def _enter(self, serialized: dict[str, Any], host: WorkerHost) -> None:
+        _here.set(host)
         with hydrated_context({"settings_context": serialized["settings_context"]}):  # the client is made from them
             client = get_client(sync_client=True)
         api = str(client.api_url)
-        if (why := look_for(api)) is not None:  # the client itself would try for minutes where nothing answers at all
-            raise unreachable(f"{side.backend} worker {side.name()}", api, why)
+        if (
+            why := api_problem(api)
+        ) is not None:  # the client itself would try for minutes where nothing answers at all
+            raise unreachable(f"{host.backend} worker {host.name()}", api, why)
         self._stack.enter_context(hydrated_context(serialized, client=client))
         self._stack.enter_context(SyncClientContext())
 
@@ -98,16 +100,16 @@ class ContextPool:
         self._free: OrderedDict[tuple[str, str], list[EnteredContext]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(self, side: WorkerHost, digest: str) -> EnteredContext:
+    def take(self, host: WorkerHost, digest: str) -> EnteredContext:
         """Return a context for one body, until `give_back`; raises what entering it raises."""
         with self._lock:
-            if free := self._free.get((digest, side.name())):
+            if free := self._free.get((digest, host.name())):
                 return free.pop()
-        return EnteredContext(load_context(side, digest), side)
+        return EnteredContext(load_context(host, digest), host)
 
-    def give_back(self, side: WorkerHost, digest: str, warm: EnteredContext) -> None:
+    def give_back(self, host: WorkerHost, digest: str, warm: EnteredContext) -> None:
         """Keep `warm` for the next body, and close what is too much."""
-        key = (digest, side.name())  # threads may be workers of their own: LocalCluster(processes=False)
+        key = (digest, host.name())  # threads may be workers of their own: LocalCluster(processes=False)
         with self._lock:
             free = self._free.setdefault(key, [])
             self._free.move_to_end(key)
@@ -127,8 +129,8 @@ def dump_context(serialized: dict[str, Any], engine: tuple[str, ...]) -> bytes:
     return pickle.dumps((engine, dict(running(*engine)), dumps(serialized, what="the context of the flow run")))
 
 
-def load_context(side: WorkerHost, digest: str) -> dict[str, Any]:
-    engine, versions, data = pickle.loads(_kept.get(side, digest))
-    refuse_skew(f"{side.backend} worker {side.name()}", running(*engine), versions)  # before anything of Prefect's
+def load_context(host: WorkerHost, digest: str) -> dict[str, Any]:
+    engine, versions, data = pickle.loads(_kept.get(host, digest))
+    refuse_skew(f"{host.backend} worker {host.name()}", running(*engine), versions)  # before anything of Prefect's
     context: dict[str, Any] = loads(data, what="the context of the flow run")
     return context

@@ -1,4 +1,4 @@
-"""What the flow's process and a worker say to each other about one run."""
+"""What travels between the flow's process and a worker for one run."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from prefect_anyrunner._prefect.private import ResultRecordMetadata
 
 
 class RunRequest(NamedTuple):
-    """One submitted run on its way to a worker; everything in it is bytes or text, so any pickle can carry it.
+    """One submitted run on its way to a worker; all fields are bytes or text, so that any pickle can carry it.
 
-    `context`, `task`, `like` and `shared` are digests, of bytes that `WorkerHost.fetch` must be able to bring.
+    `context`, `task`, `template` and `shared` are digests of bytes that `WorkerHost.fetch` can fetch. `template` is a
+    task run of the same task, and `task_run` holds how this one differs from it.
     """
 
     claim: str
     context: str
     task: str
-    like: str
+    template: str
     task_run: bytes
     arguments: bytes
     shared: dict[str, str]
-    extras: bytes
+    context_overrides: bytes
 
 
 class RunResult(NamedTuple):
-    """What a worker says of one parcel.
+    """What a worker reports about one request.
 
-    `refused` tells why the body was not run here (rules C2, C3, K1), and is all there is then, but for the `error` that
-    kept a worker from beginning it. `value` is None when it is kept on the worker (`value_size` bytes) until somebody
-    asks.
+    `refused` says why the body was not run here (rules C2, C3, K1); then only `error` may stand beside it, which kept
+    the worker from starting the body. `value` is None while the worker keeps it (`value_size` bytes) until it is
+    fetched.
     """
 
     worker: str
@@ -52,20 +53,20 @@ class RunResult(NamedTuple):
 
 
 class WorkerHost(Protocol):
-    """What `run_request` asks of the backend that carries it."""
+    """What `run_request` asks of the backend on a worker."""
 
     backend: str
 
     def name(self) -> str:
-        """Return the worker's name as a person would look for it."""
+        """Return the worker's name, by which a person would find it."""
         ...
 
     def fetch(self, digest: str) -> bytes:
-        """Return the bytes that the driver put away under `digest`."""
+        """Return the bytes that the flow's process stored under `digest`."""
         ...
 
-    def claim(self, key: str) -> str | None:
-        """Claim the right to run the body: None if it is ours, else why not (rules C2, C3, K1)."""
+    def claim(self, claim: str) -> str | None:
+        """Claim the right to run a body: return None if the claim is ours, else its owner (rules C2, C3, K1)."""
         ...
 
 
@@ -76,4 +77,4 @@ def process_name() -> str:
 
 @cache
 def _host() -> str:
-    return socket.gethostname()  # gives the GIL away, and waits for it: each time is felt
+    return socket.gethostname()  # each call releases the GIL and waits to get it back, which costs more than the answer

@@ -1,6 +1,6 @@
-"""What a worker answers before it gets work; sent to it as text, so that nothing need be installed there.
+"""What a worker answers before it gets work. It is sent there as text, so that nothing need be installed there.
 
-Imports the standard library alone, and runs on any Python that workers may have. `_preflight` asks.
+It imports the standard library alone and runs on any Python that workers may have. `_driver/preflight.py` sends it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PATIENCE = 3.0
 """Seconds that the Prefect API gets to take a connection."""
 
 
-def answer(distributions: tuple[str, ...], api: tuple[str, int] | None, modules: tuple[str, ...]) -> dict[str, Any]:
+def probe(distributions: tuple[str, ...], api: tuple[str, int] | None, modules: tuple[str, ...]) -> dict[str, Any]:
     """Return what is installed here, why the API cannot be reached from here, and which modules cannot be imported."""
     versions = {"python": platform.python_version()}
     for name in distributions:
@@ -29,7 +29,7 @@ def answer(distributions: tuple[str, ...], api: tuple[str, int] | None, modules:
 
 
 def unreachable(api: tuple[str, int] | None) -> str | None:
-    """Return why nobody answers at host and port, or None; behind a proxy that cannot be told, so it is not tried."""
+    """Return why nothing answers at host and port, or None; behind a proxy this cannot be known, so it is not tried."""
     if api is None or urllib.request.getproxies():
         return None
     try:
@@ -40,7 +40,7 @@ def unreachable(api: tuple[str, int] | None) -> str | None:
 
 
 def missing(name: str) -> bool:
-    """Tell whether a top-level module cannot be imported here."""
+    """Return whether a top-level module cannot be imported here."""
     try:
         return name not in sys.modules and importlib.util.find_spec(name) is None
     except (ImportError, ValueError):

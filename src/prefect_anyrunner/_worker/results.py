@@ -20,23 +20,23 @@ from prefect_anyrunner._serialization.values import dumps
 from prefect_anyrunner._worker.messages import RunResult, WorkerHost
 
 
-def pack(side: WorkerHost, task: Task[Any, Any], task_run: TaskRun, raised: BaseException | None) -> RunResult:
+def pack(host: WorkerHost, task: Task[Any, Any], task_run: TaskRun, raised: BaseException | None) -> RunResult:
     """Pack what became of a run; a result that cannot travel makes it a failed one (rule V1)."""
     state = task_run.state
     assert state is not None
     if raised is not None and not state.is_crashed():
         if (untold := masked_failure(task, raised)) is not None:
-            return _pack_failure(side, task_run, untold)
-        return _pack_crash(side, task_run, raised)
+            return _pack_failure(host, task_run, untold)
+        return _pack_crash(host, task_run, raised)
     metadata = state.data.metadata if isinstance(state.data, ResultRecord) and _is_stored(task) else None
     if state.is_completed():
         try:
             value = dumps(result_of(state), what=f"the result of task {task.name!r}")
         except CannotTravel as exc:
-            return _pack_failure(side, task_run, exc)
-        return _packed(side, task_run, state, metadata=metadata, value=value, value_size=len(value))
+            return _pack_failure(host, task_run, exc)
+        return _packed(host, task_run, state, metadata=metadata, value=value, value_size=len(value))
     error = pack_error(raised) if raised is not None else _failure(state)
-    return _packed(side, task_run, state, metadata=metadata, error=error)
+    return _packed(host, task_run, state, metadata=metadata, error=error)
 
 
 def _is_stored(task: Task[Any, Any]) -> bool:
@@ -53,22 +53,22 @@ def _failure(state: State[Any]) -> bytes | None:
     return pack_error(error_of(state))
 
 
-def not_started(side: WorkerHost, error: BaseException) -> RunResult:
+def not_started(host: WorkerHost, error: BaseException) -> RunResult:
     """Pack that a body was not run here, because of `error`."""
     if isinstance(error, AnyRunnerError):
         why = str(error)
     else:
-        why = f"{side.backend} worker {side.name()} could not begin it: {type(error).__name__}: {_text(error)}"
-    return RunResult(worker=side.name(), refused=why, error=pack_error(error))
+        why = f"{host.backend} worker {host.name()} could not begin it: {type(error).__name__}: {_text(error)}"
+    return RunResult(worker=host.name(), refused=why, error=pack_error(error))
 
 
-def _pack_failure(side: WorkerHost, task_run: TaskRun, error: Exception) -> RunResult:
-    return _packed(side, task_run, failed_by(error), error=pack_error(error))
+def _pack_failure(host: WorkerHost, task_run: TaskRun, error: Exception) -> RunResult:
+    return _packed(host, task_run, failed_by(error), error=pack_error(error))
 
 
-def _pack_crash(side: WorkerHost, task_run: TaskRun, error: BaseException) -> RunResult:
+def _pack_crash(host: WorkerHost, task_run: TaskRun, error: BaseException) -> RunResult:
     state: State[Any] = Crashed(message=f"The task run ended by {type(error).__name__}: {_text(error)}")
-    return _packed(side, task_run, state, error=pack_error(error))
+    return _packed(host, task_run, state, error=pack_error(error))
 
 
 def masked_failure(task: Task[Any, Any], raised: BaseException) -> Exception | None:
@@ -84,9 +84,9 @@ def masked_failure(task: Task[Any, Any], raised: BaseException) -> Exception | N
     return None
 
 
-def _packed(side: WorkerHost, task_run: TaskRun, state: State[Any], **more: Any) -> RunResult:
+def _packed(host: WorkerHost, task_run: TaskRun, state: State[Any], **more: Any) -> RunResult:
     return RunResult(
-        worker=side.name(),
+        worker=host.name(),
         state=without_data(state),
         name=task_run.name,
         attempts=max(task_run.run_count, 1),

@@ -1,25 +1,99 @@
-"""A Dask cluster: how to start one and how to say that one cannot be reached."""
+"""The cluster that a Dask runner uses: checked before it gets work, patient with workers that die."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import dask.config
+import distributed
+from prefect.utilities.asyncutils import run_coro_as_sync
+
+from prefect_anyrunner._base.versions import running
+from prefect_anyrunner._driver.modules import user_modules
+from prefect_anyrunner._driver.preflight import api_of_flow, check_answer, probe_expression
+from prefect_anyrunner.backends._dask.private import ask_workers
 
 _LOST_WORKER = "distributed.deploy.lost-worker-timeout"
+_DEFAULT = "15s"
+_PATIENT = "86400.0s"
+"""A day, in a spelling that no user chooses, so that it is recognised as ours."""
+_clusters = 0
+_lock = threading.Lock()
 
 
-def patience() -> AbstractContextManager[Any]:
-    """Return what to hold while a local cluster is up, so that a worker that died comes back each time."""
-    # A cluster gives up for good whom it does not see 15 s after a death, though it may just be back from another one.
-    if dask.config.get(_LOST_WORKER) != "15s":
-        return nullcontext()  # not Dask's default: somebody has chosen it
-    return dask.config.set({_LOST_WORKER: "1 day"})
+@contextmanager
+def keep_dead_workers_coming_back() -> Iterator[None]:
+    """Hold this while a local cluster is up, so that a worker that died comes back each time.
+
+    Dask's configuration belongs to the whole process: the first cluster changes it, the last one restores it.
+    """
+    global _clusters
+    with _lock:
+        # A cluster gives up for good on a worker that it does not see 15 s after a death, although that worker may have
+        # come back and died again. Another value than Dask's default was chosen by somebody, so it stays.
+        if _clusters == 0 and dask.config.get(_LOST_WORKER) == _DEFAULT:
+            dask.config.set({_LOST_WORKER: _PATIENT})
+        _clusters += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _clusters -= 1
+            if _clusters == 0 and dask.config.get(_LOST_WORKER) == _PATIENT:  # else somebody chose it meanwhile
+                dask.config.set({_LOST_WORKER: _DEFAULT})
 
 
-def _unreached(address: str, seconds: float, exc: BaseException) -> str:
-    """Return what to say of a scheduler that cannot be reached; why, Dask tells in the first of the causes."""
+def default_cluster() -> Any:
+    """Return the cluster of this process's default client, or its address; None without a client."""
+    try:
+        client = distributed.get_client()
+    except ValueError:
+        return None
+    scheduler: Any = client.scheduler
+    return client.cluster or scheduler.address
+
+
+def adapt(cluster: Any, adapt_kwargs: Mapping[str, Any]) -> None:
+    """Let `cluster` grow and shrink by itself; some cluster classes return a coroutine for that."""
+    adapting = cluster.adapt(**adapt_kwargs)
+    if asyncio.iscoroutine(adapting):
+        run_coro_as_sync(adapting)
+
+
+def check_cluster(
+    client: Any, both_sides: tuple[str, ...], timeout: float, logger: logging.Logger
+) -> dict[str, ModuleType]:
+    """Ask the scheduler and all workers what they run, before they get work that they could not do.
+
+    Returns the modules beside the flow that workers lack. Raises VersionSkew and ApiUnreachable.
+    """
+    here, own, api = running(*both_sides), user_modules(), api_of_flow()
+    names = tuple(own)
+    answer = client.run_on_scheduler(eval, probe_expression(here, modules=names))
+    missing = check_answer(f"The Dask scheduler at {client.scheduler.address}", answer, here)
+    try:
+        answers = ask_workers(client, eval, probe_expression(here, api=api, modules=names), timeout=timeout)
+    except TimeoutError:
+        answers = {}
+        logger.warning("Not all Dask workers answered within %g seconds what they run.", timeout)
+    if answers:
+        missing = set()
+    for worker, answer in answers.items():
+        if isinstance(answer, dict):  # else the worker went away meanwhile
+            missing |= check_answer(f"Dask worker {worker}", answer, here, api=api)
+    if missing:
+        logger.info("Not on the workers, so sent along with the tasks: %s.", ", ".join(sorted(missing)))
+    return {name: own[name] for name in missing}
+
+
+def unreachable(address: str, seconds: float, exc: BaseException) -> str:
+    """Return the sentence about a scheduler that cannot be reached; Dask gives the reason in the first cause."""
     timed_out = isinstance(exc, TimeoutError) or "Timed out" in str(exc)
     first = exc
     while first.__cause__ is not None:

@@ -6,12 +6,12 @@ from typing import Any
 
 
 def run_on_worker(work: tuple[Any, ...]) -> bytes | None:
-    """Run parcels; here, because the scheduler loads what tasks call, and need not import Prefect for that."""
-    from prefect_anyrunner.backends._dask.worker import run_here
+    """Run the requests of one Dask task; see `worker.run_batch`, which needs Prefect."""
+    from prefect_anyrunner.backends._dask.worker import run_batch
 
-    return run_here(work)
+    return run_batch(work)
 
 
 def import_worker() -> None:
-    """Import Prefect and this package, while the flow still submits: the first task run then starts at once."""
+    """Import Prefect and this package, while the flow is still submitting, so that the first run starts at once."""
     import prefect_anyrunner.backends._dask.worker  # noqa: F401

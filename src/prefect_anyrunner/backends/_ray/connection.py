@@ -1,81 +1,167 @@
-"""To which Ray this process is connected, and the token of one that starts here."""
+"""The one Ray that this process can be connected to: its first user starts it, its last one stops it.
+
+Task runners of several flow runs use it at once. A connection that the user's own code made is used and never stopped.
+"""
 
 from __future__ import annotations
 
 import os
-import re
-import secrets
-import socket
-from pathlib import Path
-from urllib.parse import urlsplit
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import Any
 
 import ray
+from ray.runtime_context import get_runtime_context  # unlike `ray.get_runtime_context`, it never starts a Ray
 
-from prefect_anyrunner._base.errors import VersionSkew
+from prefect_anyrunner._base.errors import EngineUnreachable
+from prefect_anyrunner.backends._ray.addresses import OWN, connected_to, is_same, set_token
+from prefect_anyrunner.backends._ray.signals import signals_kept
 
-
-def _skew(where: str, text: str) -> VersionSkew | None:
-    """Return the error that tells what Ray says of versions in several lines, or None if that is not what it says."""
-    found = re.search(r"Ray: (\S+)\s+Python: (\S+)\s.*?Ray: (\S+)\s+Python: (\S+)", text, re.DOTALL)
-    if "Version mismatch" not in text or found is None:
-        return None
-    ray_there, python_there, ray_here, python_here = found.groups()
-    pairs = (("ray", ray_there, ray_here), ("python", python_there, python_here))
-    return VersionSkew(where, [pair for pair in pairs if pair[1] != pair[2]])
+_lock = threading.Lock()
+_current: Connection | None = None
+_environment: dict[str, str | None] = {}
+"""The values before Ray started here, of the variables that have changed since."""
 
 
-_TOKEN_VARIABLE = "RAY_AUTH_TOKEN"
-_token = ""
+class Connection:
+    """A connection of this process to a Ray, as long as it lasts."""
+
+    def __init__(self, *, ours: bool, ended: threading.Event | None = None) -> None:
+        self.ours = ours
+        self.users = 0
+        self._ended = ended
+        self._identity = _identity()
+
+    def lasts(self) -> bool:
+        """Return whether the process is still connected to the same Ray: anybody may call `ray.shutdown()`."""
+        try:
+            return ray.is_initialized() and _identity() == self._identity
+        except Exception:  # it was shut down between two lines
+            return False
+
+    def end(self) -> None:
+        """Stop Ray if it was started here and nobody has stopped it yet."""
+        try:
+            if self.ours and self.lasts():
+                with signals_kept():
+                    ray.shutdown()
+        finally:
+            if self._ended is not None:
+                self._ended.set()
 
 
-def connected_to() -> str:
-    """Return the address of the Ray that this process is connected to, as one would ask for it."""
+def join(address: str | None, start: Callable[[], Any]) -> Connection:
+    """Return the connection of this process, made by `start` if there is none; `leave` must follow.
+
+    Raises EngineUnreachable when the process is connected to another Ray than the one at `address`; without an address,
+    or with "local", any Ray is accepted, because there can be no second one. Raises what `start` raises.
+    """
+    global _current
+    with _lock:
+        if not ray.is_initialized():
+            _current = _started(start, own=address in (None, OWN))
+        else:
+            if address not in (None, OWN):
+                _check_same(address)
+            if _current is None or not _current.lasts():
+                _current = Connection(ours=False)
+        _current.users += 1
+        return _current
+
+
+def leave(connection: Connection) -> None:
+    """End the use of `connection`; the last user's call stops the Ray that was started here."""
+    global _current
+    with _lock:
+        connection.users -= 1
+        if connection.users == 0:
+            connection.end()
+            if _current is connection:
+                _current = None
+                _restore_environment()
+
+
+def _check_same(address: str) -> None:
+    wanted = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
+    connected = connected_to()
+    if wanted == "auto" or is_same(wanted, connected):
+        return
+    raise EngineUnreachable(
+        f"The task runner is to use the Ray cluster at {wanted}, but this process is connected to the one at "
+        f"{connected}, and can only use one: give each flow run a process of its own, call ray.shutdown() first, or "
+        "leave the address out to use that one.",
+        address=wanted,
+    )
+
+
+def _started(start: Callable[[], Any], *, own: bool) -> Connection:
+    _restore_environment()  # of a Ray that somebody else has stopped
+    before = dict(os.environ)
+    ended = threading.Event()
+    try:
+        with signals_kept():
+            if own:
+                set_token()
+            _in_lasting_thread(start, ended)
+            _note_environment(before)
+            return Connection(ours=True, ended=ended)
+    except BaseException:
+        with signals_kept():
+            ray.shutdown()  # what has come up so far
+        ended.set()
+        _note_environment(before)
+        _restore_environment()
+        raise
+
+
+def _in_lasting_thread(start: Callable[[], Any], ended: threading.Event) -> None:
+    """Call `start` in a thread that lives until `ended` is set, or in the main thread.
+
+    Linux kills the processes of a Ray as soon as the thread that started them ends, and the thread of a flow may end
+    before other flows that use the same Ray.
+    """
+    if threading.current_thread() is threading.main_thread():
+        start()
+        return
+    result: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            start()
+        except BaseException as exc:
+            result.set_exception(exc)
+            return
+        result.set_result(None)
+        ended.wait()
+
+    threading.Thread(target=run, name="anyrunner-ray", daemon=True).start()
+    try:
+        result.result()
+    except BaseException:
+        wait([result])  # the calling thread alone may have been interrupted
+        raise
+
+
+def _identity() -> object:
     client = ray.util.client.ray.get_context()  # type: ignore[no-untyped-call]
     if client.is_connected():
-        return f"ray://{client.client_worker._conn_str}"
-    address: str = ray.get_runtime_context().gcs_address
-    return address
+        return client.client_worker
+    context = get_runtime_context()
+    return context.gcs_address, context.get_job_id(), context.get_node_id()
 
 
-def is_same(one: str, other: str) -> bool:
-    """Tell whether two addresses stand for one Ray."""
-    if one.startswith("ray://") != other.startswith("ray://"):
-        return False  # a client server tells nobody whose it is
-    (host, port), (other_host, other_port) = host_and_port(one), host_and_port(other)
-    return port == other_port and (host == other_host or bool(_numbers(host) & _numbers(other_host)))
+def _note_environment(before: dict[str, str]) -> None:
+    for name in {*before, *os.environ}:
+        # Another thread may change the environment meanwhile; these are Ray's.
+        if (name.startswith("RAY_") or name == "PYTHONBREAKPOINT") and before.get(name) != os.environ.get(name):
+            _environment[name] = before.get(name)
 
 
-def host_and_port(address: str) -> tuple[str, int]:
-    """Return where an address points to."""
-    parts = urlsplit(address if "//" in address else f"//{address}")
-    return parts.hostname or "", parts.port or (10001 if parts.scheme == "ray" else 6379)
-
-
-def _numbers(host: str) -> set[str]:
-    try:
-        found = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
-    except OSError:
-        return set()
-    if any(number.startswith("127.") or number == "::1" for number in found):
-        found |= {"127.0.0.1", str(ray.util.get_node_ip_address())}  # type: ignore[no-untyped-call]
-    return found
-
-
-def set_token() -> bool:
-    """Give a Ray that is about to start here a token of this process, unless there is one; tell whether that was so.
-
-    Ray would otherwise write one into the user's home folder, and leave it there.
-    """
-    global _token
-    given = ("RAY_AUTH_MODE", _TOKEN_VARIABLE, "RAY_AUTH_TOKEN_PATH")
-    ours = bool(_token)  # Ray itself sets the mode at the first start, and reads the token once per process
-    if (not ours and any(name in os.environ for name in given)) or Path("~/.ray/auth_token").expanduser().exists():
-        return False
-    _token = _token or secrets.token_hex(32)
-    os.environ[_TOKEN_VARIABLE] = _token
-    return True
-
-
-def unset_token() -> None:
-    """Undo what `set_token` did to the environment."""
-    os.environ.pop(_TOKEN_VARIABLE, None)
+def _restore_environment() -> None:
+    for name, value in _environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    _environment.clear()

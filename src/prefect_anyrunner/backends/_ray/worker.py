@@ -1,11 +1,4 @@
-"""What runs on a Ray worker, and what it and the driver leave each other in Ray's store.
-
-    claim   who runs a body, or that nobody ever will: the first to put it has it. Within a group it also holds the
-            outcome of the run before, which has ended even if the worker dies now.
-    word    of a group that takes its time: what has ended in it, and what the worker gives back.
-
-What no word told, Ray brings when the group has ended.
-"""
+"""What runs on a Ray worker."""
 
 from __future__ import annotations
 
@@ -15,101 +8,111 @@ import threading
 from typing import Any
 
 import ray
-from ray.experimental import internal_kv
 
-from prefect_anyrunner._worker.batch import BATCH_BYTES, BATCH_PATIENCE, Group
+from prefect_anyrunner._worker.batch import BATCH_BYTES, BATCH_PATIENCE, Batch
 from prefect_anyrunner._worker.messages import RunRequest, process_name
 from prefect_anyrunner._worker.results import not_started
 from prefect_anyrunner._worker.run import run_request
-from prefect_anyrunner.backends._ray.store import _END_OF_NAME, NAMESPACE, End, Word, get, put_if_absent
+from prefect_anyrunner.backends._ray.store import BatchUpdate, ClaimedResult, put_claim, put_update, read_claim
 
 
 class RayHost:
+    """The worker's side of one Ray task."""
+
     backend = "ray"
 
-    def __init__(self, kept: dict[str, list[Any]]) -> None:
-        self._kept = kept
-        self.held: list[End] = []  # what no claim has noted yet
+    def __init__(self, blobs: dict[str, list[Any]]) -> None:
+        self._blobs = blobs
+        self._unnoted: list[ClaimedResult] = []  # results that stand beside no claim yet
 
     def name(self) -> str:
+        """Return the worker's process."""
         return process_name()
 
     def fetch(self, digest: str) -> bytes:
-        data: bytes = ray.get(self._kept[digest][0])
+        """Return the bytes that the flow's process put into Ray's object store."""
+        data: bytes = ray.get(self._blobs[digest][0])
         return data
 
-    def claim(self, key: str) -> str | None:
-        mine = f"{process_name()} {secrets.token_hex(8)}".encode() + _END_OF_NAME
-        held = pickle.dumps(self.held, pickle.HIGHEST_PROTOCOL) if self.held else b""
-        if put_if_absent(key, mine + held):
-            self.held = []
-            return None
-        found = get(key) or b"claimed"
-        if found.startswith(mine):  # Ray sends a put again whose answer was lost: then it is our own
-            self.held = []
-            return None
-        return found.partition(b" ")[0].decode()  # not noted there, so held for the next claim
+    def claim(self, claim: str) -> str | None:
+        """Claim a body, and note beside the claim the results of the runs before."""
+        owner = f"{process_name()} {secrets.token_hex(8)}"
+        if not put_claim(claim, owner, self._unnoted):
+            found, _ = read_claim(claim)
+            # Ray sends a message again whose answer was lost, and then finds the claim that it has made.
+            if found != owner:
+                return found.partition(" ")[0] or "claimed"
+        self._unnoted = []
+        return None
+
+    def note(self, claimed: ClaimedResult) -> None:
+        """Keep a result until the next claim."""
+        self._unnoted.append(claimed)
 
 
 class UpdateWriter:
-    """What a group has to tell: by word, when it takes its time, and the rest at its end."""
+    """Reports about one batch: by an update while it takes its time, and the rest at its end."""
 
-    def __init__(self, group: Group, key: str) -> None:
-        self._group = group
+    def __init__(self, batch: Batch, key: str) -> None:
+        self._batch = batch
         self._key = key
-        self._outcomes: list[End] = []
-        self._returned: list[str] = []
-        self._told = False
+        self._results: list[ClaimedResult] = []
+        self._withdrawn: list[str] = []
+        self._followed = False
         self._lock = threading.Lock()
-        self._later = threading.Timer(BATCH_PATIENCE, self._tell)
-        self._later.daemon = True
+        self._timer = threading.Timer(BATCH_PATIENCE, self._put)
+        self._timer.daemon = True
 
     def start(self) -> None:
-        self._later.start()
-
-    def add(self, outcome: End) -> None:
-        with self._lock:
-            self._outcomes.append(outcome)
-
-    def _tell(self) -> None:
-        with self._lock:
-            self._returned += self._group.take_back()
-            word = Word(self._outcomes, self._returned)
-            if not any(word):
-                return
-            internal_kv._internal_kv_put(self._key, pickle.dumps(word, pickle.HIGHEST_PROTOCOL), namespace=NAMESPACE)
-            self._told, self._outcomes, self._returned = True, [], []  # not when that failed: then the end tells
-
-    def end(self, *last: End) -> bytes:
-        """Return the last word, for Ray to bring: as bytes, which it takes as they are."""
-        with self._lock:
-            word = Word([*self._outcomes, *last], [*self._returned, *self._group.take_back()], self._told)
-            self._outcomes, self._returned = [], []
-        return pickle.dumps(word, pickle.HIGHEST_PROTOCOL)
+        """Write an update once the batch has taken too long."""
+        self._timer.start()
 
     def stop(self) -> None:
-        self._later.cancel()
+        """Write no update any more."""
+        self._timer.cancel()
+
+    def add(self, claimed: ClaimedResult) -> None:
+        """Take in the result of a run."""
+        with self._lock:
+            self._results.append(claimed)
+
+    def end(self, *last: ClaimedResult) -> bytes:
+        """Return the last update as bytes, which Ray delivers as they are."""
+        with self._lock:
+            withdrawn = [*self._withdrawn, *self._batch.withdraw()]
+            update = BatchUpdate([*self._results, *last], withdrawn, self._followed)
+            self._results, self._withdrawn = [], []
+        return pickle.dumps(update, pickle.HIGHEST_PROTOCOL)
+
+    def _put(self) -> None:
+        with self._lock:
+            self._withdrawn += self._batch.withdraw()
+            if not (self._results or self._withdrawn):
+                return
+            put_update(self._key, BatchUpdate(self._results, self._withdrawn))
+            # Only now, because the end reports what an update that failed did not.
+            self._followed, self._results, self._withdrawn = True, [], []
 
 
-def run_here(word: str, work: bytes, kept: dict[str, list[Any]]) -> bytes:
-    """Run the parcels in `work`, one after the other; return their outcomes, and what is for others to run."""
-    parcels = [RunRequest(*fields) for fields in pickle.loads(work)]
-    side = RayHost(kept)
-    group = Group(parcels)
-    telling = UpdateWriter(group, word)
-    if len(parcels) > 1:
-        telling.start()
+def run_batch(update_key: str, work: bytes, blobs: dict[str, list[Any]]) -> bytes:
+    """Run the requests in `work` one after the other; return their results and the claims of those that are left."""
+    requests = [RunRequest(*fields) for fields in pickle.loads(work)]
+    host = RayHost(blobs)
+    batch = Batch(requests)
+    updates = UpdateWriter(batch, update_key)
+    if len(requests) > 1:
+        updates.start()
     try:
-        while (parcel := group.next()) is not None:
+        while (request := batch.next()) is not None:
             try:
-                packed = run_request(side, parcel)
-            except Exception as exc:  # it could not be claimed; what ended before is told all the same
-                return telling.end((parcel.claim, not_started(side, exc)))
-            outcome = parcel.claim, packed
-            if packed.value_size >= BATCH_BYTES or len(packed.error or b"") >= BATCH_BYTES:
-                return telling.end(outcome)  # too much to note beside a claim
-            telling.add(outcome)
-            side.held.append(outcome)
-        return telling.end()
+                result = run_request(host, request)
+            except Exception as exc:  # it could not be claimed; what ended before is reported all the same
+                return updates.end((request.claim, not_started(host, exc)))
+            claimed = request.claim, result
+            if result.value_size >= BATCH_BYTES or len(result.error or b"") >= BATCH_BYTES:
+                return updates.end(claimed)  # too much to note beside a claim
+            updates.add(claimed)
+            host.note(claimed)
+        return updates.end()
     finally:
-        telling.stop()
+        updates.stop()
