@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 START_WITHIN = 120.0
 """Seconds that the server gets to start: it makes its database first, on a machine that may be busy."""
 
@@ -55,12 +55,9 @@ os.environ.update(
     # Ray keeps a token for its clusters in the user's home folder unless it is given one.
     RAY_AUTH_MODE="token",
     RAY_AUTH_TOKEN=secrets.token_hex(32),
-    # Workers import the modules of tests as this process does: by name, or from the root as `tests.stock...`.
-    PYTHONPATH=os.pathsep.join(
-        map(str, [HERE.parent, *sorted(path for path in HERE.iterdir() if path.is_dir()), HERE])
-    ),
+    # Workers import the modules of tests by the names that they have here, as `tests.stock.stock_tasks`.
+    PYTHONPATH=str(ROOT),
 )
-sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,7 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         engine = next((name for name in ("ray", "dask", "process", "thread") if name in words), "")
         if engine in ("ray", "dask"):
             item.add_marker(pytest.mark.xdist_group(engine))
-        elif item.path.parent.name != "unit":
+        elif "unit" not in item.path.parts:
             item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {engine}"))
 
 

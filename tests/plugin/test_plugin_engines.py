@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.plugin.watching import Watched, interrupt
 
 pytestmark = [pytest.mark.usefixtures("flows"), pytest.mark.timeout(400, func_only=True)]
