@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -60,15 +59,17 @@ os.environ.update(
 )
 
 
+ENGINES = {"dask_cluster": "dask", "ray_head": "ray"}
+"""The fixtures that start an engine. Each has the mark of tests that ask for it only when they run."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one engine in one process under `-n 2 --dist loadgroup`, so that each engine starts once."""
+    """Keep the tests of one engine in one process under `--dist loadgroup`, so that each engine starts once."""
     for item in items:
-        words = set(re.split(r"[^a-z]+", item.name)) | {mark.name for mark in item.iter_markers()}
-        engine = next((name for name in ("ray", "dask", "process", "thread") if name in words), "")
-        if engine in ("ray", "dask"):
-            item.add_marker(pytest.mark.xdist_group(engine))
-        elif "unit" not in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {engine}"))
+        for fixture, mark in ENGINES.items():
+            if fixture in getattr(item, "fixturenames", ()) or item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.xdist_group(fixture))
+                break
 
 
 def pytest_unconfigure() -> None:
