@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 START_WITHIN = 120.0
 """Seconds that the server gets to start: it makes its database first, on a machine that may be busy."""
 
@@ -55,23 +54,22 @@ os.environ.update(
     # Ray keeps a token for its clusters in the user's home folder unless it is given one.
     RAY_AUTH_MODE="token",
     RAY_AUTH_TOKEN=secrets.token_hex(32),
-    # Workers import the modules of tests as this process does: by name, or from the root as `tests.stock...`.
-    PYTHONPATH=os.pathsep.join(
-        map(str, [HERE.parent, *sorted(path for path in HERE.iterdir() if path.is_dir()), HERE])
-    ),
+    # Workers import the modules of tests by the names that they have here, as `tests.stock.stock_tasks`.
+    PYTHONPATH=str(ROOT),
 )
-sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)
+
+
+ENGINES = {"dask_cluster": "dask", "ray_head": "ray"}
+"""The fixtures that start an engine. Each has the mark of tests that ask for it only when they run."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one engine in one process under `-n 2 --dist loadgroup`, so that each engine starts once."""
+    """Keep the tests of one engine in one process under `--dist loadgroup`, so that each engine starts once."""
     for item in items:
-        words = set(re.split(r"[^a-z]+", item.name)) | {mark.name for mark in item.iter_markers()}
-        engine = next((name for name in ("ray", "dask", "process", "thread") if name in words), "")
-        if engine in ("ray", "dask"):
-            item.add_marker(pytest.mark.xdist_group(engine))
-        elif item.path.parent.name != "unit":
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {engine}"))
+        for fixture, mark in ENGINES.items():
+            if fixture in getattr(item, "fixturenames", ()) or item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.xdist_group(fixture))
+                break
 
 
 def pytest_unconfigure() -> None:

@@ -19,10 +19,19 @@ from prefect_anyrunner import RunnerSpec
 from prefect_anyrunner.conformance import Case
 from prefect_anyrunner.conformance._harness.case_runner import Bench
 
+SAMPLE = "test_remote_rules.py"
+"""A sample of the rules that `make test` runs. All else here needs minutes, or network namespaces."""
+
 START_WITHIN = 120.0
 # Each client of such a server gets a process there, which may die at birth without the first (ray-project/ray#63202),
 # and has half a minute to start without the second: too little on a busy machine.
 RAY_CLIENT_SERVER = {"GRPC_ENABLE_FORK_SUPPORT": "false", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180"}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests of this folder as slow, all but the sample."""
+    if item.path.name != SAMPLE:
+        item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+
 from tests.cluster import hosts
 
 pytestmark = [pytest.mark.dask, pytest.mark.timeout(400, func_only=True)]

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+
 from tests.cluster import hosts
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400, func_only=True)]

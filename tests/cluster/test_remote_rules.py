@@ -14,7 +14,9 @@ SOME = ("O1-group", "O2-again", "F1-whole", "C2-dies-in-a-map", "K1-while-runnin
 ENGINES = {"ray": "ray_client", "dask": "dask_tls"}
 
 
-@pytest.fixture(params=["ray", "dask"], scope="module")
+@pytest.fixture(
+    params=[pytest.param("dask", marks=pytest.mark.dask), pytest.param("ray", marks=pytest.mark.ray)], scope="module"
+)
 def spec(request: pytest.FixtureRequest) -> str:
     text: str = request.getfixturevalue(ENGINES[request.param])
     return text

@@ -1,4 +1,4 @@
-"""The whole table through a Ray Client server and through TLS: minutes, so for `make test-all`."""
+"""The whole table through a Ray Client server and through TLS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENGINES = {"ray": "ray_client", "dask": "dask_tls"}
 @pytest.mark.parametrize(
     ("engine", "case"),
     [
-        pytest.param(engine, case, id=f"{engine}-{case.id}")
+        pytest.param(engine, case, id=f"{engine}-{case.id}", marks=getattr(pytest.mark, engine))
         for engine in ENGINES
         for case in CASES
         if case.only in (None, engine)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.liars import LIES, WORKERS, Lie, Threads
 
 from prefect_anyrunner.backends._builtin import BUILT_IN
 from prefect_anyrunner.backends._record import Capability
 from prefect_anyrunner.conformance import CASES, RULES, SharedFlow, Subject
 from prefect_anyrunner.conformance.open_flow import limit, set_limit
+from tests.conformance.liars import LIES, WORKERS, Lie, Threads
 
 BY_ID = {case.id: case for case in CASES}
 CONTROL = ("O1-order", "F1-context", "U1-wait-for", "U2-annotations")

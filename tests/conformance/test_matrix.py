@@ -1,4 +1,4 @@
-"""The README's matrix is what the stored reports say, and these are of the table as it is."""
+"""The matrix beside this file shows the stored reports, and these are about the table as it is."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from prefect_anyrunner import RunnerSpec
 from prefect_anyrunner.conformance import ConformanceReport, cases_for
 from prefect_anyrunner.conformance.matrix import markdown, placed
 
-ROOT = Path(__file__).parents[2]
-STORED = Path(__file__).parent / "reports.json"
+PAGE = Path(__file__).with_name("README.md")
+STORED = Path(__file__).with_name("reports.json")
 AGAIN = "run `make matrix`"
 OURS = ("thread://", "process://", "dask://", "ray://")
 
@@ -22,9 +22,9 @@ def reports() -> list[ConformanceReport]:
     return [ConformanceReport.from_dict(each) for each in json.loads(STORED.read_text())["reports"]]
 
 
-def test_readme_shows_the_stored_reports(reports: list[ConformanceReport]) -> None:
-    text = (ROOT / "README.md").read_text()
-    assert placed(text, markdown(reports)) == text, f"the README's matrix is stale: {AGAIN}"
+def test_the_page_shows_the_stored_reports(reports: list[ConformanceReport]) -> None:
+    text = PAGE.read_text()
+    assert placed(text, markdown(reports)) == text, f"{PAGE} is stale: {AGAIN}"
 
 
 def test_reports_are_of_the_table_as_it_is(reports: list[ConformanceReport]) -> None:

@@ -17,7 +17,7 @@ def claimed(*engine: str) -> Mapping[str, str]:
     return {**running(*engine), "prefect": "3.0.0"}
 
 
-@pytest.mark.parametrize("engine", ["process", "ray"])
+@pytest.mark.parametrize("engine", ["process", pytest.param("ray", marks=pytest.mark.ray)])
 def test_a_worker_refuses_a_context_of_another_version(
     request: pytest.FixtureRequest, engine: str, prefect_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

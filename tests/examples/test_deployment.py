@@ -31,6 +31,7 @@ def prefect(*words: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(480, func_only=True)  # ten commands, each of which imports Prefect, and a Dask cluster of its own
 def test_job_variable_decides_on_the_runner(prefect_server: str, tmp_path: Path) -> None:
     folder = tmp_path / "deployment"

@@ -16,7 +16,14 @@ from prefect_anyrunner import TaskRunsFailed, use_runner
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture(params=["thread", "process", "dask", "ray"])
+@pytest.fixture(
+    params=[
+        "thread",
+        "process",
+        pytest.param("dask", marks=pytest.mark.dask),
+        pytest.param("ray", marks=pytest.mark.ray),
+    ]
+)
 def runner(request: pytest.FixtureRequest, prefect_server: str) -> Iterator[str]:
     spec = {"thread": "thread://?max_workers=2", "process": "process://?max_workers=2", "ray": "ray"}.get(request.param)
     if request.param == "ray":

@@ -6,9 +6,9 @@ import re
 import signal
 
 import pytest
-from tests.plugin.watching import Watched, interrupt
 
 from prefect_anyrunner.conformance import CASES
+from tests.plugin.watching import Watched, interrupt
 
 pytestmark = pytest.mark.usefixtures("flows")
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from prefect.exceptions import CancelledRun, CrashedRun, FailedRun, UnfinishedRun, UpstreamTaskError
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
-from tests.stock import stock_tasks as tasks
 
 from prefect_anyrunner import Outcome, Status, TaskRunsFailed, agather, as_settled, asettle, gather, settle
+from tests.stock import stock_tasks as tasks
 
 RUNNERS = [
     "thread",

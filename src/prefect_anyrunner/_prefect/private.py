@@ -1,8 +1,8 @@
 """The private names of Prefect that have no public twin, all in one place.
 
-`tests/unit/test_prefect_names.py` tells when one moves. `create_task_run` builds the local `TaskRun` as Prefect's own
-engine does (name, keys, inputs, parents, tags); its public twin,
-`Task.create_local_run`, is asynchronous and opens a client for each call.
+`tests/unit/prefect/test_prefect_names.py` fails when one moves.
+`create_task_run` builds the local `TaskRun` as Prefect's own engine does (name, keys, inputs, parents, tags);
+its public twin, `Task.create_local_run`, is asynchronous and opens a client for each call.
 `initialize_process_worker` connects a process worker's events and logs as the stock runner does.
 `ResultRecord` and its metadata are what a state holds when the result is stored.
 `result_in` and `error_in` read a state in the calling thread: without `_sync` Prefect decides by the running event loop

@@ -83,6 +83,14 @@ def test_runners_agree_on_failures(capfd: pytest.CaptureFixture[str]) -> None:
     assert "a flow that prints" not in out
 
 
+@pytest.mark.dask
+def test_a_dask_cluster_agrees_with_threads(dask_cluster: str, capfd: pytest.CaptureFixture[str]) -> None:
+    spec = dask_cluster.replace("tcp://", "dask://")
+    assert cli.main(["compare", "flows_to_compare.py:halves", "--on", f"thread,{spec}", "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert [runner["statuses"] for runner in told["runners"]] == [{"completed": 3, "failed": 3}] * 2
+
+
 def test_difference_is_found_and_told(capfd: pytest.CaptureFixture[str]) -> None:
     # A flow with a runner of its own is moved, too: asking for X gives X.
     command = ["compare", "flows_to_compare.py:places", "--on", "thread", "--on", "process://?max_workers=1", "--json"]

@@ -13,20 +13,20 @@ from typing import Any
 
 import cloudpickle
 import pytest
-import transport_cases  # type: ignore[import-not-found]
-from transport_cases import CASES, STAND_INS, facts, raised
 
 from prefect_anyrunner._serialization.introspect import can_be_made_bare
 from prefect_anyrunner._serialization.nodes import StandIn
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
+from tests.unit.serialization import transport_cases
+from tests.unit.serialization.transport_cases import CASES, STAND_INS, facts, raised
 
 TBLIB = {"plain": (), "tblib": ("--tblib",)}
 
 
 def run_cases(*arguments: str) -> str:
-    script = str(Path(__file__).with_name("transport_cases.py"))
-    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=200)
+    command = [sys.executable, "-m", transport_cases.__name__, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -150,12 +150,13 @@ def test_stand_in_survives_pickle(library: Any, name: str) -> None:
 
 
 def test_only_what_cannot_travel_is_replaced() -> None:
-    made = unpack_error(pack_error(raised("holds_lock")))
-    assert isinstance(made, transport_cases.HoldsLock)
+    made: Any = unpack_error(pack_error(raised("holds_lock")))
+    assert issubclass(type(made), transport_cases.HoldsLock)
     assert made.code == 7
     assert isinstance(made.lock, str) and "lock" in made.lock
     assert made.__notes__ == [
-        "Stand-in for transport_cases.HoldsLock: attribute 'lock' could not travel, the repr stands instead."
+        f"Stand-in for {transport_cases.__name__}.HoldsLock: "
+        "attribute 'lock' could not travel, the repr stands instead."
     ]
     arguments = unpack_error(pack_error(raised("lock_arg"))).args
     assert (arguments[0], arguments[2]) == ("locked", 3)
@@ -190,7 +191,7 @@ def test_same_exception_twice_is_one_exception() -> None:
 
 
 def test_exception_in_its_own_args_and_attributes() -> None:
-    error = transport_cases.Plain("self")
+    error: Any = transport_cases.Plain("self")
     error.args = ("self", error)
     error.me = [error]
     made = unpack_error(pack_error(error))
@@ -333,7 +334,7 @@ def test_unpack_never_raises(data: bytes) -> None:
 
 def test_classes_that_hold_c_data_are_never_made_bare() -> None:
     # pydantic's ValidationError keeps Rust data: an instance that nobody filled would take the process down.
-    error = raised("validation_error")
+    error: Any = raised("validation_error")
     assert not can_be_made_bare(type(error))
     bare = (ValueError, OSError, transport_cases.Slotted, transport_cases.Group, transport_cases.OfRegistry)
     assert all(map(can_be_made_bare, bare))

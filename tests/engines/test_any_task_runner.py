@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from prefect import flow, task
 from prefect.context import FlowRunContext
 
-from prefect_anyrunner import AnyRunnerError, AnyTaskRunner, RunnerSpec, SpecError, pick, use_runner
+from prefect_anyrunner import AnyRunnerError, AnyTaskRunner, RunnerSpec, SpecError, gather, pick, use_runner
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -50,6 +51,34 @@ def test_resolves_when_the_run_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [anywhere(), by_class()] == ["threadpool 3"] * 2
     monkeypatch.setenv("ANYRUNNER", "process://?max_workers=2")
     assert anywhere() == "processpool 2"
+
+
+@task
+def pid() -> int:
+    """Return the process that a task runs in."""
+    return os.getpid()
+
+
+@flow(task_runner=AnyTaskRunner())
+def with_a_task() -> tuple[str, int]:
+    """Return the name of the runner and the process that a task ran in."""
+    run = FlowRunContext.get()
+    assert run is not None
+    return run.task_runner.name, gather(pid.submit())
+
+
+@pytest.mark.dask
+def test_the_environment_moves_a_flow_to_a_dask_cluster(dask_cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANYRUNNER", dask_cluster.replace("tcp://", "dask://"))
+    name, where = with_a_task()
+    assert name == "dask" and where != os.getpid()
+
+
+@pytest.mark.ray
+def test_the_environment_moves_a_flow_to_ray(ray_head: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANYRUNNER", "ray")
+    name, where = with_a_task()
+    assert name == "ray" and where != os.getpid()
 
 
 def test_with_options() -> None:

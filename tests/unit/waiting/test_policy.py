@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import pytest
-from tests.unit.fake_future import FakeFuture
 
 from prefect_anyrunner import FailurePolicy, Status, TaskRunsFailed, agather, gather, settle
+from tests.unit.fake_future import FakeFuture
 
 
 @pytest.mark.parametrize(

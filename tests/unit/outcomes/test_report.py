@@ -5,11 +5,11 @@ import pickle
 import uuid
 
 import pytest
-from tests.unit.fake_future import FakeFuture
 
 from prefect_anyrunner import Outcome, Report, Status, TaskRunsFailed, settle
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._outcomes.render import ranges
+from tests.unit.fake_future import FakeFuture
 
 
 def raise_value_error(text: str) -> ValueError:

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 import pytest
 from prefect.logging.handlers import PrefectConsoleHandler
-from tests.unit.fake_future import FakeFuture
 
 from prefect_anyrunner import settle
 from prefect_anyrunner._waiting.progress import following
+from tests.unit.fake_future import FakeFuture
 
 BAR = "\N{BOX DRAWINGS HEAVY HORIZONTAL}"
 

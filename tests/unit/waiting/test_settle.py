@@ -13,10 +13,10 @@ import pytest
 from prefect.client.schemas.objects import State
 from prefect.exceptions import CrashedRun, UnfinishedRun
 from prefect.states import Completed, Crashed, Failed, Running
-from tests.unit.fake_future import FakeFuture
 
 from prefect_anyrunner import Report, Status, TaskRunsFailed, agather, as_settled, asettle, gather, settle
 from prefect_anyrunner._waiting.session import recording
+from tests.unit.fake_future import FakeFuture
 
 
 def done(value: Any = None) -> FakeFuture:

@@ -1,8 +1,8 @@
 """Exceptions of every kind, and a process that packs or unpacks them.
 
-    python transport_cases.py pack FILE [--tblib]     raise each, write what it was and its packed bytes
-    python transport_cases.py check FILE [--tblib]    unpack each, print as JSON what arrived
+    python -m tests.unit.serialization.transport_cases pack|check FILE [--tblib]
 
+`pack` raises each and writes what it was and its packed bytes; `check` unpacks each and prints as JSON what arrived.
 `--tblib` installs tblib's global reducers first, as importing distributed does.
 """
 
@@ -672,6 +672,6 @@ def main(what: str, file: str, *options: str) -> None:
 
 if __name__ == "__main__":
     # The classes of the cases are to live in a module of their own, as on a worker.
-    import transport_cases  # type: ignore[import-not-found]
+    from tests.unit.serialization import transport_cases
 
     transport_cases.main(*sys.argv[1:])

@@ -9,9 +9,9 @@ from typing import Any
 import cloudpickle
 import pytest
 from prefect.exceptions import CancelledRun, CrashedRun, UnfinishedRun, UpstreamTaskError
-from tests.unit.fake_future import FakeFuture
 
 from prefect_anyrunner import AnyRunnerError, Outcome, Status, TaskRunsFailed, gather, settle
+from tests.unit.fake_future import FakeFuture
 
 
 class Unspeakable(Exception):
