@@ -24,7 +24,7 @@ import cloudpickle
 from prefect_anyrunner._base import safe_text
 from prefect_anyrunner._serialization import introspect
 from prefect_anyrunner._serialization.nodes import Node, Parts, StandIn, load_part, numbered, rebuild, same_text
-from prefect_anyrunner._serialization.pickler import TravelPickler
+from prefect_anyrunner._serialization.pickler import SafePickler
 
 MAX_PART = 10_000_000
 MAX_TOTAL = 50_000_000
@@ -57,7 +57,7 @@ class _BoundedFile(io.BytesIO):
         return super().write(data)
 
 
-class _PartPickler(TravelPickler):
+class _PartPickler(SafePickler):
     def __init__(self, file: io.BytesIO, number_of: Callable[[BaseException], int]) -> None:
         super().__init__(file)
         self.number_of = number_of

@@ -15,14 +15,14 @@ from prefect_anyrunner._base.errors import CannotTravel
 from prefect_anyrunner._base.safe_text import cut, short_repr
 from prefect_anyrunner._serialization.introspect import attributes, field_values, names_of
 from prefect_anyrunner._serialization.pack import pack_error as pack_error
-from prefect_anyrunner._serialization.pickler import TravelPickler
+from prefect_anyrunner._serialization.pickler import SafePickler
 from prefect_anyrunner._serialization.unpack import unpack_error as unpack_error
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 """Types of which nothing needs looking into: most small results."""
 
 
-class _ValuePickler(TravelPickler):
+class _ValuePickler(SafePickler):
     def reduce_error(self, exc: BaseException) -> tuple[Any, ...]:
         return unpack_error, (pack_error(exc),)
 
