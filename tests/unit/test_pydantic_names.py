@@ -36,12 +36,16 @@ def test_prefect_adds_no_slots_to_its_models(kind: Any) -> None:
 
 
 def test_fields_stand_in_the_dict_of_a_model() -> None:
-    assert vars(Small(size=1)) == {"size": 1}, "pydantic keeps fields elsewhere: see `differences` in _prefect/models.py"
+    assert vars(Small(size=1)) == {"size": 1}, (
+        "pydantic keeps fields elsewhere: see `differences` in _prefect/models.py"
+    )
 
 
 def test_slots_are_empty_where_a_model_has_nothing_more() -> None:
     plain, more = Small(size=1), WithMore(other=1)  # type: ignore[call-arg]
     said = "differences in _prefect/models.py takes a model for a plain one, or for one with more, by these attributes"
-    assert not plain.__pydantic_private__ and not plain.__pydantic_extra__, f"pydantic fills them for every model: {said}"
+    assert not plain.__pydantic_private__ and not plain.__pydantic_extra__, (
+        f"pydantic fills them for every model: {said}"
+    )
     assert more.__pydantic_private__ == {"_seen": 3} and more.__pydantic_extra__ == {"other": 1}, said
     assert plain.__pydantic_fields_set__ == plain.model_fields_set == {"size"}, said
