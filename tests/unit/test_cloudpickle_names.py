@@ -62,7 +62,7 @@ def test_a_class_by_reference_is_left_to_the_pickler() -> None:
     pickler = Reducing()
     pickler.dump([dict])
     assert pickler.found[dict] is NotImplemented, (
-        "cloudpickle answers otherwise for a class by reference: _keep_own_class in pickler.py takes it for one by value"
+        "cloudpickle answers otherwise for a class by reference: _keep_own_class in pickler.py must still know it"
     )
 
 

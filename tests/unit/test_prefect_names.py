@@ -66,8 +66,11 @@ def test_prefect_still_uses(place: str, attribute: str) -> None:
 
 
 RUNNERS = {
-    "thread": "ThreadPoolTaskRunner", "process": "ProcessPoolTaskRunner", "dask": "DaskTaskRunner", "ray": "RayTaskRunner",
-}  # fmt: skip
+    "thread": "ThreadPoolTaskRunner",
+    "process": "ProcessPoolTaskRunner",
+    "dask": "DaskTaskRunner",
+    "ray": "RayTaskRunner",
+}
 
 
 @pytest.mark.parametrize("backend", [pytest.param(name, marks=ENGINE.get(name, ())) for name in RUNNERS])

@@ -1,6 +1,6 @@
 """What we rely on in pydantic beyond its documentation: a release that moves it fails here, with a sentence.
 
-All of it is used in `_prefect/models.py`, which makes models without running pydantic's code.
+All of it is used in `_prefect/models.py`, which makes and copies models without running pydantic's code.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class WithMore(BaseModel):
 
 def test_a_model_is_its_fields_and_three_slots() -> None:
     assert set(BaseModel.__slots__) == SLOTS, (
-        f"pydantic keeps a model in {sorted(BaseModel.__slots__)}: copy_with in _prefect/models.py must copy all of these"
+        f"pydantic keeps a model in {sorted(BaseModel.__slots__)}: copy_with must copy all of these"
     )
 
 
@@ -36,16 +36,12 @@ def test_prefect_adds_no_slots_to_its_models(kind: Any) -> None:
 
 
 def test_fields_stand_in_the_dict_of_a_model() -> None:
-    assert vars(Small(size=1)) == {"size": 1}, (
-        "pydantic keeps fields elsewhere: see `differences` in _prefect/models.py"
-    )
+    assert vars(Small(size=1)) == {"size": 1}, "pydantic keeps fields elsewhere than _prefect/models.py reads them"
 
 
 def test_slots_are_empty_where_a_model_has_nothing_more() -> None:
     plain, more = Small(size=1), WithMore(other=1)  # type: ignore[call-arg]
     said = "differences in _prefect/models.py takes a model for a plain one, or for one with more, by these attributes"
-    assert not plain.__pydantic_private__ and not plain.__pydantic_extra__, (
-        f"pydantic fills them for every model: {said}"
-    )
+    assert not plain.__pydantic_private__ and not plain.__pydantic_extra__, said
     assert more.__pydantic_private__ == {"_seen": 3} and more.__pydantic_extra__ == {"other": 1}, said
     assert plain.__pydantic_fields_set__ == plain.model_fields_set == {"size"}, said

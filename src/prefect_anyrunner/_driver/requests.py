@@ -16,7 +16,7 @@ from prefect.tasks import MaterializingTask
 
 from prefect_anyrunner._base.errors import CannotTravel
 from prefect_anyrunner._driver.run import Run
-from prefect_anyrunner._prefect.private import ResultRecord
+from prefect_anyrunner._prefect.states import data_of
 from prefect_anyrunner._serialization.values import dumps
 
 LARGE = 2**20
@@ -72,9 +72,7 @@ def _without_unpicklable(serialized: dict[str, Any], field: str) -> dict[str, An
 def size_hint(value: Any) -> int:
     """Return about how many bytes `value` holds, as far as that can be had for nothing; 0 if not."""
     if isinstance(value, State):  # of an upstream run, with its result
-        value = value.data
-    if isinstance(value, ResultRecord):
-        value = value.result
+        value = data_of(value)
     if isinstance(value, bytes | bytearray | str):
         return len(value)
     try:

@@ -38,15 +38,15 @@ from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.private import ResultRecord, ResultRecordMetadata, create_task_run
 from prefect_anyrunner._prefect.states import (
-    _moment,
-    crashed_error,
+    because,
     error_of,
     failed_by,
     lost_state,
-    place,
+    moment,
+    put_state,
     result_of,
     status_of,
-    without_data,
+    with_data,
 )
 from prefect_anyrunner._serialization.unpack import unpack_error
 from prefect_anyrunner._serialization.values import loads
@@ -382,10 +382,8 @@ class TrackedRunner:
         error: BaseException | None = None
         if state.is_completed():
             value = result_of(state)
-        elif raised is not None:
-            error = raised
-        elif state.is_failed() or state.is_crashed() or state.is_cancelled():
-            error = error_of(state)
+        else:
+            error = raised if raised is not None else error_of(state)
         self._end(run, state, value=value, error=error, worker=worker, tell=False)
 
     def _end_cancelled(self, run: Run, message: str, *, worker: str | None = None) -> None:
@@ -393,7 +391,7 @@ class TrackedRunner:
 
     def _end_crashed(self, run: Run, why: str, cause: BaseException | None = None) -> None:
         message = f"Task run {run.task_run.name!r} crashed: {why}"
-        self._end(run, Crashed(message=message), error=crashed_error(message, cause))
+        self._end(run, Crashed(message=message), error=because(CrashedRun(message), cause))
 
     def end_failed(self, run: Run, error: Exception) -> None:
         """End a run that never reached a worker because of `error` (rule V1)."""
@@ -418,22 +416,23 @@ class TrackedRunner:
             run.phase = Phase.ENDED
         task_run = run.task_run
         status = status_of(state)
-        if status is Status.CRASHED and not state.is_final():  # nothing else would end this run in the API
-            state, tell = Crashed(message=f"The task returned the state {state.name}, which is no end of a run."), True
+        if status is Status.UNFINISHED:  # nothing else would end this run in the API
+            message = f"The task returned the state {state.name}, which is not a final state."
+            status, state, tell = Status.CRASHED, Crashed(message=message), True
         upstream: tuple[UUID, ...] = ()
         if status is Status.CRASHED and not isinstance(error, CrashedRun):
-            error = crashed_error(state.message or "The task run crashed.", error)
+            error = because(CrashedRun(state.message or "The task run crashed."), error)
         elif status is Status.CANCELLED and not isinstance(error, CancelledRun):
             error = CancelledRun(state.message or "The task run was cancelled.")
         elif status is Status.BLOCKED:
             try:
                 upstream, error = blame(blockers(run.parameters, run.wait_for))
             except Exception as problem:  # a state of somebody else's may not be readable
-                error = UpstreamTaskError(f"An upstream task run did not complete, and cannot be told: {problem}")
-                error.__cause__ = problem
+                message = f"An upstream task run did not complete, and cannot be told: {problem}"
+                error = because(UpstreamTaskError(message), problem)
         if tell:
             before = task_run.state
-            place(task_run, state)
+            put_state(task_run, state)
             try:
                 run.context.copy().run(_emit, run, before, state, metadata)
             except Exception:  # whoever waits for it must hear of it all the same
@@ -454,8 +453,8 @@ class TrackedRunner:
             error=error,
             upstream=upstream,
             attempts=max(task_run.run_count, 1) + run.reruns,
-            started=_moment(task_run.start_time),
-            ended=_moment(task_run.end_time),
+            started=moment(task_run.start_time),
+            ended=moment(task_run.end_time),
             worker=worker,
             runner=self.name,
             map_index=run.future.map_index,
@@ -608,7 +607,7 @@ class TrackedRunner:
 def _emit(run: Run, before: State[Any] | None, state: State[Any], metadata: ResultRecordMetadata | None) -> None:
     with _persisting(run, metadata):
         if metadata is not None:
-            state = without_data(state, ResultRecord(metadata=metadata, result=None))
+            state = with_data(state, ResultRecord(metadata=metadata, result=None))
         emit_task_run_state_change_event(task_run=run.task_run, initial_state=before, validated_state=state)
 
 
@@ -639,7 +638,7 @@ def _bring(run: Run, fetch: Callable[[], bytes], what: str) -> Callable[[], Any]
             return loads(fetch(), what=what)
         except MissingResult as exc:
             before, state = task_run.state, lost_state(task_run.name, exc)
-            place(task_run, state)
+            put_state(task_run, state)
             context.copy().run(
                 emit_task_run_state_change_event, task_run=task_run, initial_state=before, validated_state=state
             )

@@ -11,10 +11,11 @@ from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import allow_failure, quote
 from prefect.utilities.collections import StopVisiting, visit_collection
 
+from prefect_anyrunner._base.safe_text import described
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._prefect.private import final_state
-from prefect_anyrunner._prefect.states import error_of
+from prefect_anyrunner._prefect.states import because, error_of, status_of
 
 _SCALARS = (int, float, str, bool, bytes, type(None))
 
@@ -46,10 +47,9 @@ def blockers(parameters: dict[str, Any], wait_for: Any) -> list[Any]:
             raise StopVisiting()
         if isinstance(expr, PrefectFuture | State):
             state = expr if isinstance(expr, State) else expr.state
-            forgiven = isinstance(annotation, allow_failure) and (
-                state.is_failed() or (state.is_pending() and state.name == "NotReady")
-            )
-            if not state.is_completed() and not forgiven:
+            status = status_of(state)
+            forgiven = isinstance(annotation, allow_failure) and status in (Status.FAILED, Status.BLOCKED)
+            if status is not Status.COMPLETED and not forgiven:
                 found.append(expr)
         return expr
 
@@ -66,12 +66,12 @@ def blame(blocking: list[Any]) -> tuple[tuple[UUID, ...], UpstreamTaskError]:
             text = str(outcome.error)
             for root in outcome.upstream:
                 roots.setdefault(root, (text, outcome.error.__cause__))
-        elif outcome is not None and outcome.task_run_id is not None and outcome.status is not Status.COMPLETED:
+        elif outcome is not None and outcome.task_run_id is not None and outcome.error is not None:
             roots.setdefault(
                 outcome.task_run_id,
                 (
                     f"Upstream task run {outcome.task_run_name!r} ({outcome.task_run_id}) "
-                    f"ended {outcome.status.value}: {_line(outcome.error)}",
+                    f"ended {outcome.status.value}: {described(outcome.error)}",
                     outcome.error,
                 ),
             )
@@ -79,22 +79,11 @@ def blame(blocking: list[Any]) -> tuple[tuple[UUID, ...], UpstreamTaskError]:
             state: State[Any] = each if isinstance(each, State) else each.state
             task_run_id = state.state_details.task_run_id or getattr(each, "task_run_id", None)
             if task_run_id is not None:
-                cause: BaseException | None = None
-                if state.is_failed() or state.is_crashed() or state.is_cancelled():
-                    cause = error_of(state)
-                said = _line(cause) if cause is not None else state.message or state.name
+                cause = error_of(state)
+                said = described(cause) if cause is not None else state.message or state.name
                 roots.setdefault(task_run_id, (f"Upstream task run '{task_run_id}' ended {state.name}: {said}", cause))
     text, cause = next(iter(roots.values()), ("An upstream task run did not complete.", None))
-    error = UpstreamTaskError(text)
-    error.__cause__ = cause
-    return tuple(roots), error
-
-
-def _line(error: BaseException | None) -> str:
-    try:
-        return f"{type(error).__name__}: {str(error)[:500]}"
-    except Exception:  # a user's __str__ may raise; the type is still worth telling
-        return type(error).__name__
+    return tuple(roots), because(UpstreamTaskError(text), cause)
 
 
 def has_ended(future: PrefectFuture[Any]) -> bool:

@@ -36,7 +36,7 @@ from prefect_anyrunner.backends._ray.channel import _WORD, RayBatch, _death, _la
 from prefect_anyrunner.backends._ray.connection import (
     _skew,
     connected_to,
-    host_and_port,
+    host_and_port_of_ray,
     is_same,
     set_token,
     unset_token,
@@ -170,7 +170,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def _within_timeout(self) -> None:
         """Connect as prefect-ray does, but only once somebody listens: Ray itself retries for half a minute or more."""
         assert self.address is not None
-        with socket.create_connection(host_and_port(self.address), self.connect_timeout):
+        with socket.create_connection(host_and_port_of_ray(self.address), self.connect_timeout):
             pass
         super().__enter__()
 

@@ -184,8 +184,8 @@ class ThreadPoolTaskRunner(TrackedRunner, prefect.task_runners.ThreadPoolTaskRun
             except CannotTravel as exc:
                 self.end_failed(run, exc)
                 return
-        elif state.is_failed():
-            state.data = unpack_error(pack_error(error_of(state)))
+        elif (error := error_of(state)) is not None:
+            state.data = unpack_error(pack_error(error))
         self.end_as_engine_says(run, raised, worker=process_name())
 
     # --- stopping ------------------------------------------------------------------------------------------------
