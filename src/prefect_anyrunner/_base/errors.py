@@ -1,33 +1,37 @@
-"""The errors of this package.
+"""The errors of this package; `TaskRunsFailed`, which needs outcomes, is in `_outcomes/failure.py`.
 
 AnyRunnerError
-  ├─ SpecError            a runner specification is wrong; lists every problem with its place   (ValueError)
-  ├─ BackendUnavailable   the backend is known, what it needs is not installed                  (ImportError)
-  ├─ EngineUnreachable    nobody answers at the address within the connect timeout, or any more (ConnectionError)
-  ├─ ApiUnreachable       a worker cannot reach the Prefect API                                 (ConnectionError)
-  ├─ VersionSkew          a worker runs other versions than the flow, and would misunderstand   (RuntimeError)
-  ├─ CannotTravel         an argument or a result cannot reach or leave a worker                (TypeError)
-  └─ TaskRunsFailed       task runs did not complete; holds what each one raised                (ExceptionGroup)
+  ├─ SpecError            a runner specification is wrong; it lists every problem with its place  (ValueError)
+  ├─ BackendUnavailable   the backend is known, but a package that it needs is not installed      (ImportError)
+  ├─ EngineUnreachable    the engine did not answer in time, or answers no longer                 (ConnectionError)
+  ├─ ApiUnreachable       a worker cannot reach the Prefect API                                   (ConnectionError)
+  ├─ VersionSkew          a worker runs other versions than the flow, so pickles would be misread (RuntimeError)
+  ├─ CannotTravel         an argument or a result cannot reach or leave a worker                  (TypeError)
+  └─ TaskRunsFailed       task runs did not complete; it holds the error of each                  (ExceptionGroup)
+
+A `TaskRunsFailed` holds one error for each run that did not complete, by the status of the run:
+
+  FAILED      the exception that the body raised, or a stand-in for it that the same `except` catches
+  CRASHED     prefect.exceptions.CrashedRun, with the cause
+  CANCELLED   prefect.exceptions.CancelledRun
+  BLOCKED     prefect.exceptions.UpstreamTaskError, with the upstream run's error as the cause
+  UNFINISHED  prefect.exceptions.UnfinishedRun
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 class AnyRunnerError(Exception):
-    """Whatever this package raises on its own account."""
+    """Base class of all errors that this package raises itself."""
 
 
 class SpecError(AnyRunnerError, ValueError):
     """A runner specification cannot be used.
 
-    `problems` holds every problem found, one text each, each beginning with its place: the file and table, the
-    environment variable, or the argument it came from. Text that may hold a secret is never part of it.
+    `problems` holds one text for each problem. It begins with the place of the problem: the file and table, the
+    environment variable, or the argument. Secrets are hidden in it.
     """
 
     def __init__(self, problems: str | Iterable[str]) -> None:
@@ -41,13 +45,13 @@ class SpecError(AnyRunnerError, ValueError):
 
 
 class BackendUnavailable(AnyRunnerError, ImportError):
-    """The backend asked for is known, but a package it needs is not installed; the text holds the install line."""
+    """A known backend needs a package that is not installed; the text holds the command that installs it."""
 
 
 class EngineUnreachable(AnyRunnerError, ConnectionError):
-    """No engine answered at `address` within the connect timeout, or the one that did has gone since.
+    """The engine at `address` did not answer within the connect timeout, or answers no longer.
 
-    The text holds the address (never a password in it) and the timeout in seconds.
+    The text holds the address, with its password hidden, and the timeout in seconds.
     """
 
     def __init__(self, message: str, *, address: str | None = None) -> None:
@@ -59,14 +63,14 @@ class EngineUnreachable(AnyRunnerError, ConnectionError):
 
 
 class ApiUnreachable(AnyRunnerError, ConnectionError):
-    """A worker cannot reach the Prefect API; the text names the worker and the URL, and says what to set."""
+    """A worker cannot reach the Prefect API; the text names the worker, the URL, and the variable to set."""
 
 
 class VersionSkew(AnyRunnerError, RuntimeError):
-    """A scheduler or worker runs other versions than the flow, so that one would misread what the other pickles.
+    """A scheduler or worker runs other versions than the flow, so that each would misread the other's pickles.
 
-    `where` names it. `differing` holds each package (or `python`) with the version there, None where it is not
-    installed, and the version that the flow runs.
+    `where` names the scheduler or worker. `differing` holds, for each package (or `python`), its name, the version
+    there (None if it is not installed), and the version that the flow runs.
     """
 
     def __init__(self, where: str, differing: Iterable[tuple[str, str | None, str]]) -> None:
@@ -81,4 +85,4 @@ class VersionSkew(AnyRunnerError, RuntimeError):
 
 
 class CannotTravel(AnyRunnerError, TypeError):
-    """An argument or a result cannot be pickled on its way to or from a worker, or not rebuilt there (rule V1)."""
+    """An argument or a result cannot be pickled for a worker or by one, or cannot be rebuilt there (rule V1)."""

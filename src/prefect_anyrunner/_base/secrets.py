@@ -1,4 +1,4 @@
-"""What must not be printed: passwords in addresses, and options whose name says that they are secret."""
+"""Hide secrets before anything is printed: passwords in addresses, and options with a name such as `token`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 HIDDEN = "***"
-
+"""Text in the place of a secret."""
 
 _SECRET_NAME = re.compile(
     r"pass(word|wd|phrase)?$|pwd|token|secret|credential|auth$|(api|access|private)[_-]?key", re.I
@@ -21,9 +21,9 @@ def is_secret(name: str) -> bool:
 
 
 def hide_in_text(text: str) -> str:
-    """Return `text` without what stands before an `@` in an address and without the values of secret options.
+    """Return `text` without user and password of an address, and without the values of secret options.
 
-    Rather hides too much: a password may itself hold `/`, `?`, `&` or `@`.
+    It hides everything before the last `@`, because a password may itself hold `/`, `?`, `&` or `@`.
     """
     if "@" in text:
         scheme, mark, _ = text.partition("://")
@@ -32,7 +32,7 @@ def hide_in_text(text: str) -> str:
 
 
 def hide(value: Any, name: str = "") -> Any:
-    """Return `value` as it may be printed: the same shape, secrets replaced. `name`: the option it belongs to."""
+    """Return `value` in the same shape, with secrets replaced. `name`: the option that holds it."""
     if is_secret(name):
         return HIDDEN
     if isinstance(value, str):

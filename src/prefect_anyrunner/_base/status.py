@@ -1,4 +1,4 @@
-"""What became of a task run, in one word."""
+"""The status of a task run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How a task run ended, in one word that means the same on every runner."""
+    """How a task run ended; each status means the same on every runner."""
 
     COMPLETED = "completed"
     """The body returned."""
@@ -15,8 +15,8 @@ class Status(StrEnum):
     CRASHED = "crashed"
     """The body raised another `BaseException`, or its worker was lost."""
     CANCELLED = "cancelled"
-    """Cancelled by a policy or by hand, or never started because the flow run ended."""
+    """The run was cancelled by a policy or by hand, or never started because the flow run ended."""
     BLOCKED = "blocked"
-    """Never ran, because an upstream run did not complete."""
+    """The body never ran, because an upstream run did not complete."""
     UNFINISHED = "unfinished"
-    """Our own timeout ran out before it ended."""
+    """The timeout of the wait ran out before the run ended."""

@@ -1,4 +1,4 @@
-"""Versions of what runs tasks, read without importing any of it, and which of them must be the same on both sides."""
+"""The versions on both sides of an engine: read without importing anything, and compared."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import cache
 from prefect_anyrunner._base.errors import VersionSkew
 
 OURS = ("prefect_anyrunner", "prefect")
+"""Modules whose version matters on every engine."""
 
 
 def versions(modules: Iterable[str]) -> dict[str, str]:
@@ -26,26 +27,26 @@ def versions(modules: Iterable[str]) -> dict[str, str]:
 
 @cache
 def running(*engine: str) -> Mapping[str, str]:
-    """Return the versions that matter between a driver and its workers; `engine`: modules that both need besides."""
+    """Return the versions that matter between a flow and its workers. `engine`: modules that both need for it."""
     return {"python": platform.python_version(), **versions((*OURS, *engine))}
 
 
 def refuse_skew(where: str, there: Mapping[str, str], here: Mapping[str, str]) -> None:
-    """Raise VersionSkew if `there` is not what `here` can work with; `where` names the other side.
+    """Raise VersionSkew if the versions `there` do not fit those `here`. `where` names the other side.
 
-    Prefect and this package must be the same: what they exchange is pickled, and not meant for another release. Of
-    Python the minor version counts (bytecode travels), of Dask and Ray the release, without its last number.
+    Prefect and this package must have the same version, because they exchange pickles of their own objects. Python must
+    have the same minor version, because bytecode travels. Dask and Ray may differ in the last number only.
     """
     differing = tuple(
         (name, there.get(name), version)
         for name, version in here.items()
-        if _what_counts(name, there.get(name)) != _what_counts(name, version)
+        if _compared(name, there.get(name)) != _compared(name, version)
     )
     if differing:
         raise VersionSkew(where, differing)
 
 
-def _what_counts(name: str, version: str | None) -> str | None:
+def _compared(name: str, version: str | None) -> str | None:
     if version is None or name in ("prefect", "prefect-anyrunner"):
         return version
     return ".".join(version.split(".")[:2])

@@ -13,7 +13,7 @@ from prefect.utilities.engine import emit_task_run_state_change_event
 
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._prefect.private import ResultRecord, ResultRecordMetadata
-from prefect_anyrunner._prefect.states import lost_state, place, without_data
+from prefect_anyrunner._prefect.states import lost_state, put_state, with_data
 
 
 def publish_submitted(task_run: TaskRun) -> None:
@@ -25,21 +25,21 @@ def publish_submitted(task_run: TaskRun) -> None:
 def publish_end(run: Run, state: State[Any], metadata: ResultRecordMetadata | None) -> None:
     """Make `state` the final state of `run` and report it, in the context that the run was submitted in."""
     before = run.task_run.state
-    place(run.task_run, state)
+    put_state(run.task_run, state)
     run.context.copy().run(_emit, run, before, state, metadata)
 
 
 def publish_lost_result(task_run: TaskRun, context: contextvars.Context, why: Exception) -> None:
     """Report a run that has completed as crashed, because nobody can have its result."""
     before, state = task_run.state, lost_state(task_run.name, why)
-    place(task_run, state)
+    put_state(task_run, state)
     context.copy().run(emit_task_run_state_change_event, task_run=task_run, initial_state=before, validated_state=state)
 
 
 def _emit(run: Run, before: State[Any] | None, state: State[Any], metadata: ResultRecordMetadata | None) -> None:
     with _persisting(run, metadata):
         if metadata is not None:
-            state = without_data(state, ResultRecord(metadata=metadata, result=None))
+            state = with_data(state, ResultRecord(metadata=metadata, result=None))
         emit_task_run_state_change_event(task_run=run.task_run, initial_state=before, validated_state=state)
 
 

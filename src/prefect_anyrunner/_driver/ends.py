@@ -18,7 +18,7 @@ from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._driver.upstreams import blockers, root_causes
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._prefect.private import ResultRecordMetadata
-from prefect_anyrunner._prefect.states import crashed_error, error_of, failed_by, result_of, status_of
+from prefect_anyrunner._prefect.states import because, error_of, failed_by, result_of, status_of
 from prefect_anyrunner._serialization.unpack import unpack_error
 from prefect_anyrunner._serialization.values import loads
 from prefect_anyrunner._worker.messages import RunResult
@@ -55,7 +55,7 @@ def cancelled(message: str, *, worker: str | None = None) -> End:
 def crashed(run: Run, why: str, cause: BaseException | None = None) -> End:
     """Return the end of a run that crashed; `why` continues the sentence "Task run 'x' crashed: ..."."""
     message = f"Task run {run.task_run.name!r} crashed: {why}"
-    return End(Crashed(message=message), Status.CRASHED, error=crashed_error(message, cause))
+    return End(Crashed(message=message), Status.CRASHED, error=because(CrashedRun(message), cause))
 
 
 def failed(error: Exception) -> End:
@@ -119,7 +119,7 @@ def from_state(run: Run, raised: BaseException | None, *, worker: str | None = N
         value = result_of(state)
     elif raised is not None:
         error = raised
-    elif state.is_failed() or state.is_crashed() or state.is_cancelled():
+    else:
         error = error_of(state)
     return _consistent(run, state, value=value, error=error, worker=worker, report_to_api=False)
 
@@ -127,20 +127,20 @@ def from_state(run: Run, raised: BaseException | None, *, worker: str | None = N
 def _consistent(run: Run, state: State[Any], *, error: BaseException | None, report_to_api: bool, **more: Any) -> End:
     """Return an `End` whose status, state and error agree."""
     status = status_of(state)
-    if status is Status.CRASHED and not state.is_final():  # nothing else would end this run in the API
+    if status is Status.UNFINISHED:  # nothing else would end this run in the API
         state = Crashed(message=f"The task returned the state {state.name}, which is not a final state.")
-        report_to_api = True
+        status, report_to_api = Status.CRASHED, True
     upstream: tuple[UUID, ...] = ()
     if status is Status.CRASHED and not isinstance(error, CrashedRun):
-        error = crashed_error(state.message or "The task run crashed.", error)
+        error = because(CrashedRun(state.message or "The task run crashed."), error)
     elif status is Status.CANCELLED and not isinstance(error, CancelledRun):
         error = CancelledRun(state.message or "The task run was cancelled.")
     elif status is Status.BLOCKED:
         try:
             upstream, error = root_causes(blockers(run.parameters, run.wait_for))
         except Exception as problem:  # a state that somebody else made may not be readable
-            error = UpstreamTaskError(f"An upstream task run did not complete, and its state cannot be read: {problem}")
-            error.__cause__ = problem
+            text = f"An upstream task run did not complete, and its state cannot be read: {problem}"
+            error = because(UpstreamTaskError(text), problem)
     return End(state, status, error=error, upstream=upstream, report_to_api=report_to_api, **more)
 
 

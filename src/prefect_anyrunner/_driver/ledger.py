@@ -7,8 +7,7 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from prefect.client.schemas.objects import TaskRun
@@ -21,6 +20,7 @@ from prefect_anyrunner._driver.run import Phase, Run
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.private import ResultRecord
+from prefect_anyrunner._prefect.states import moment
 from prefect_anyrunner._worker.messages import RunRequest
 
 
@@ -160,8 +160,8 @@ class RunLedger:
             error=end.error,
             upstream=end.upstream,
             attempts=max(task_run.run_count, 1) + run.reruns,
-            started=_datetime(task_run.start_time),
-            ended=_datetime(task_run.end_time),
+            started=moment(task_run.start_time),
+            ended=moment(task_run.end_time),
             worker=end.worker,
             runner=self._runner_name,
             map_index=run.future.map_index,
@@ -210,7 +210,3 @@ class RunLedger:
 def _sending(run: Run) -> Sending:
     request = run.request._replace(claim=run.claim) if run.request is not None else None
     return Sending(run, run.claim, request)
-
-
-def _datetime(value: Any) -> datetime | None:
-    return value if isinstance(value, datetime) else None

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State, TaskRun, TaskRunResult
 from prefect.states import Crashed
 from prefect.utilities.engine import emit_task_run_state_change_event
 
-from prefect_anyrunner._prefect.api import _open_runs
+from prefect_anyrunner._prefect.api import open_runs
 
 LATE = 3.0
 """Seconds that the events of a dead worker get to reach the API before its runs are looked for the last time."""
@@ -30,7 +30,7 @@ def end_orphans(lost: Collection[TaskRun]) -> list[UUID]:
     reported: list[UUID] = []
     until = time.monotonic() + LATE
     while True:
-        found = _open_runs(flow_run_id)
+        found = open_runs(flow_run_id)
         new = True
         while new:  # children come in any order, grandchildren before them
             new = False

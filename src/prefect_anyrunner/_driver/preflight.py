@@ -15,7 +15,7 @@ from prefect.context import FlowRunContext
 
 from prefect_anyrunner._base.versions import refuse_skew
 from prefect_anyrunner._worker import probe
-from prefect_anyrunner._worker.api_check import _host_and_port, unreachable
+from prefect_anyrunner._worker.api_check import host_and_port_of_api, unreachable
 
 
 def probe_expression(here: Mapping[str, str], *, api: str | None = None, modules: tuple[str, ...] = ()) -> str:
@@ -25,7 +25,7 @@ def probe_expression(here: Mapping[str, str], *, api: str | None = None, modules
     of top-level modules that should be importable there.
     """
     names = tuple(name for name in here if name != "python")
-    arguments = (names, _host_and_port(api) if api else None, modules)
+    arguments = (names, host_and_port_of_api(api) if api else None, modules)
     source = inspect.getsource(probe)
     return f"(lambda there: (exec({source!r}, there), there['probe'](*{arguments!r}))[1])({{'__name__': 'there'}})"
 

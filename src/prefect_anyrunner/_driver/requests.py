@@ -23,7 +23,7 @@ from prefect_anyrunner._driver.blobs import BlobStore, Digest
 from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._prefect.models import differences
-from prefect_anyrunner._prefect.private import ResultRecord
+from prefect_anyrunner._prefect.states import data_of
 from prefect_anyrunner._serialization.values import dumps
 from prefect_anyrunner._worker.contexts import dump_context
 from prefect_anyrunner._worker.messages import RunRequest
@@ -167,9 +167,7 @@ def _without_unpicklable(serialized: dict[str, Any], field: str) -> dict[str, An
 def size_hint(value: Any) -> int:
     """Return about how many bytes `value` holds, if that can be had without computing anything; else 0."""
     if isinstance(value, State):  # of an upstream run, with its result
-        value = value.data
-    if isinstance(value, ResultRecord):
-        value = value.result
+        value = data_of(value)
     if isinstance(value, bytes | bytearray | str):
         return len(value)
     try:

@@ -14,11 +14,12 @@ from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import allow_failure, quote
 from prefect.utilities.collections import StopVisiting, visit_collection
 
+from prefect_anyrunner._base.safe_text import described
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._prefect.private import final_state
-from prefect_anyrunner._prefect.states import error_of
+from prefect_anyrunner._prefect.states import because, error_of
 
 _SCALARS = (int, float, str, bool, bytes, type(None))
 
@@ -138,7 +139,7 @@ def root_causes(blocking: list[Any]) -> tuple[tuple[UUID, ...], UpstreamTaskErro
                 outcome.task_run_id,
                 (
                     f"Upstream task run {outcome.task_run_name!r} ({outcome.task_run_id}) "
-                    f"ended {outcome.status.value}: {_line(outcome.error)}",
+                    f"ended {outcome.status.value}: {described(outcome.error) if outcome.error else 'no error is known'}",
                     outcome.error,
                 ),
             )
@@ -146,22 +147,11 @@ def root_causes(blocking: list[Any]) -> tuple[tuple[UUID, ...], UpstreamTaskErro
             state: State[Any] = each if isinstance(each, State) else each.state
             task_run_id = state.state_details.task_run_id or getattr(each, "task_run_id", None)
             if task_run_id is not None:
-                cause: BaseException | None = None
-                if state.is_failed() or state.is_crashed() or state.is_cancelled():
-                    cause = error_of(state)
-                why = _line(cause) if cause is not None else state.message or state.name
+                cause = error_of(state)
+                why = described(cause) if cause is not None else state.message or state.name
                 roots.setdefault(task_run_id, (f"Upstream task run '{task_run_id}' ended {state.name}: {why}", cause))
     text, cause = next(iter(roots.values()), ("An upstream task run did not complete.", None))
-    error = UpstreamTaskError(text)
-    error.__cause__ = cause
-    return tuple(roots), error
-
-
-def _line(error: BaseException | None) -> str:
-    try:
-        return f"{type(error).__name__}: {str(error)[:500]}"
-    except Exception:  # a user's __str__ may raise; the type is still worth showing
-        return type(error).__name__
+    return tuple(roots), because(UpstreamTaskError(text), cause)
 
 
 def has_ended(future: PrefectFuture[Any]) -> bool:

@@ -15,7 +15,7 @@ from prefect.states import Failed
 from prefect_anyrunner._base.errors import CannotTravel
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
-from prefect_anyrunner._prefect.states import lost_state
+from prefect_anyrunner._prefect.states import because, lost_state
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
 
@@ -73,8 +73,7 @@ class Outcome:
             status, error, state = Status.FAILED, exc, Failed(message=str(exc), data=exc)
         except Exception as exc:
             state = lost_state(self.task_run_name, exc)
-            status, error = Status.CRASHED, CrashedRun(state.message)
-            error.__cause__ = exc
+            status, error = Status.CRASHED, because(CrashedRun(state.message), exc)
             state.data = error
         else:
             return self

@@ -157,7 +157,7 @@ class Report(Sequence[Outcome]):
                     {
                         "count": len(group),
                         "kind": kind_of(group[0]),
-                        "text": _text(group[0]),
+                        "text": None if (error := group[0].error) is None else error_text(error),
                         "runs": list(map(label, group)),
                     }
                     for group in self.groups()
@@ -203,11 +203,8 @@ def _note(outcome: Outcome) -> None:
             error.add_note(f"{start} {', '.join(facts)}")
 
 
-def _text(outcome: Outcome) -> str | None:
-    return None if outcome.error is None else error_text(outcome.error)
-
-
 def _record(outcome: Outcome) -> dict[str, Any]:
+    error = outcome.error
     return {
         "index": outcome.index,
         "path": list(outcome.path),
@@ -215,7 +212,7 @@ def _record(outcome: Outcome) -> dict[str, Any]:
         "task_run_id": str(outcome.task_run_id) if outcome.task_run_id else None,
         "task_run_name": outcome.task_run_name,
         "status": outcome.status.value,
-        "error": None if outcome.error is None else {"type": type(outcome.error).__name__, "text": _text(outcome)},
+        "error": None if error is None else {"type": type(error).__name__, "text": error_text(error)},
         "upstream": [str(run_id) for run_id in outcome.upstream],
         "attempts": outcome.attempts,
         "started": outcome.started.isoformat() if outcome.started else None,

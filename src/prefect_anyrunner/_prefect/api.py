@@ -1,4 +1,4 @@
-"""What the Prefect API knows about task runs, asked for in bulk."""
+"""Bulk questions about task runs to the Prefect API."""
 
 from __future__ import annotations
 
@@ -26,21 +26,25 @@ logger = get_logger("anyrunner")
 
 
 PAGE = 200
-"""How many runs one request asks for: the server's own limit."""
+"""Task runs per request: the limit of the server."""
 LATE = 1.5
-"""How many seconds to wait for a run that has ended but is not in the API yet: events take their time to arrive."""
+"""Seconds to wait until a run that has ended is in the API: events take their time to arrive."""
+_OPEN = [StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED]
 
 
 def reachable() -> bool:
-    """Tell whether asking makes sense: Prefect would start a server of its own for a question without one."""
+    """Tell whether an API is configured: without one, Prefect would start a server of its own for a question."""
     return bool(PREFECT_API_URL.value()) or EngineContext.get() is not None or TaskRunContext.get() is not None
 
 
 def task_runs(ids: Iterable[UUID], *, expected: Iterable[UUID] = (), ended: Iterable[UUID] = ()) -> dict[UUID, TaskRun]:
-    """Return the task runs that the API has of `ids`; empty when it cannot be asked.
+    """Return those task runs of `ids` that are in the API, by id; none if it cannot be queried.
 
-    `expected` are the ids that must turn up because their engine did run, `ended` those that should have a final state
-    there; they are asked for again for up to `LATE` seconds.
+    Args:
+        ids: the task runs to ask for.
+        expected: those of them that must appear because Prefect's task engine ran them.
+        ended: those of them that should have a final state there. For these and the expected ones the API is
+            queried again, for up to `LATE` seconds.
     """
     wanted = list(ids)
     if not wanted or not reachable():
@@ -62,8 +66,8 @@ def task_runs(ids: Iterable[UUID], *, expected: Iterable[UUID] = (), ended: Iter
                     return found
                 time.sleep(pause)
                 pause *= 2
-    except httpx.HTTPError as problem:  # names and roots make a report better; without them it is still true
-        logger.warning("The Prefect API could not be asked for the names of task runs: %s", problem)
+    except httpx.HTTPError as problem:  # a report without names and roots is poorer, but still true
+        logger.warning("Could not query the Prefect API for the names of task runs: %s", problem)
         return found
 
 
@@ -71,13 +75,8 @@ def _is_final(run: TaskRun | None) -> bool:
     return run is not None and run.state is not None and run.state.is_final()
 
 
-PAGE = 200
-
-
-_OPEN = [StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED]
-
-
-def _open_runs(flow_run_id: UUID) -> list[TaskRun]:
+def open_runs(flow_run_id: UUID) -> list[TaskRun]:
+    """Return the task runs of a flow run that have no final state in the API. Raises `httpx.HTTPError`."""
     found: list[TaskRun] = []
     with get_client(sync_client=True) as client:
         while True:

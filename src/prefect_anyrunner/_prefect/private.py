@@ -1,15 +1,17 @@
-"""The private names of Prefect that have no public twin, all in one place.
+"""Every private name of Prefect that we import or read, because none of them has a public twin.
 
-`tests/unit/prefect/test_prefect_names.py` fails when one moves.
-`create_task_run` builds the local `TaskRun` as Prefect's own engine does (name, keys, inputs, parents, tags);
-its public twin, `Task.create_local_run`, is asynchronous and opens a client for each call.
-`initialize_process_worker` connects a process worker's events and logs as the stock runner does.
-`ResultRecord` and its metadata are what a state holds when the result is stored.
-`result_in` and `error_in` read a state in the calling thread: without `_sync` Prefect decides by the running event loop
-whether they are coroutines. `final_state` is what a future of Prefect's has found out for good, read without asking the
-API. Attributes of the stock runners that the subclasses in `backends` use are in the test, too.
-`unsent_events` looks into the queue of the thread that sends events, which publicly can only be waited for without end.
-`raise_if_suspended` is what every future of Prefect calls after a wait, so that a suspended flow run stops there.
+    create_task_run            builds a local `TaskRun` as Prefect's engine does: name, keys, inputs, parents, tags.
+                               `Task.create_local_run` is asynchronous, and opens a client for each call.
+    initialize_process_worker  connects a process worker's events and logs as the stock runner does.
+    ResultRecord               holds a result that is stored, in a state; `ResultRecordMetadata` refers to one.
+    result_in, error_in        read a state in the calling thread. Without `_sync`, Prefect returns a coroutine whenever
+                               an event loop is running.
+    final_state                reads the last state from one of Prefect's futures without asking the API.
+    unsent_events              counts the events that wait to be sent; the public function waits for them without limit.
+    raise_if_suspended         stops a suspended flow run; each of Prefect's futures calls it after a wait.
+
+`tests/unit/prefect/test_prefect_names.py` fails with a sentence when a release moves one of these, or one of the attributes of
+the stock runners that the subclasses in `backends` use.
 """
 
 from __future__ import annotations
@@ -39,9 +41,9 @@ __all__ = [
 ]
 
 
-def result_in(state: State[Any], *, raise_on_failure: bool = True) -> Any:
-    """Return what a state holds or refers to; raise what `State.result` raises."""
-    return state.result(raise_on_failure=raise_on_failure, _sync=True)  # type: ignore[call-overload]
+def result_in(state: State[Any]) -> Any:
+    """Return the value that a completed state holds or refers to; raise what `State.result` raises."""
+    return state.result(_sync=True)  # type: ignore[call-overload]
 
 
 def error_in(state: State[Any]) -> BaseException:
@@ -51,11 +53,11 @@ def error_in(state: State[Any]) -> BaseException:
 
 
 def final_state(future: Any) -> State[Any] | None:
-    """Return the state that a future has ended in, as far as it knows by itself."""
+    """Return the state in which a future has ended, or None as long as the future does not hold it."""
     state = getattr(future, "_final_state", None)
     return state if isinstance(state, State) else None
 
 
 def unsent_events() -> int:
-    """Return how many events this process has emitted and not yet sent."""
+    """Return the number of events that this process has emitted and not yet sent."""
     return EventsWorker.instance()._queue.qsize()

@@ -1,7 +1,8 @@
-"""What an exception is made of, read past whatever its class overrides.
+"""The parts of an exception, read and written past everything that its class overrides.
 
-Everything here goes through the descriptors of `type` and `BaseException`, so a hostile `__getattribute__`,
-a lying `__class__` or a metaclass cannot run, and nothing here raises because of them.
+All functions go through the descriptors of `type` and `BaseException`, so that a hostile `__getattribute__`, a lying
+`__class__` or a metaclass does not run, and nothing raises because of them. Tracebacks are rebuilt here and not by
+tblib, because tblib loses the columns, and with them the marks under the code.
 """
 
 import ast
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 MAX_FRAMES = 100
+"""Frames of one traceback."""
 
 
 _HEAP_TYPE = 1 << 9
@@ -23,18 +25,18 @@ _type_dict = type.__dict__["__dict__"].__get__
 _raw_dict = BaseException.__dict__["__dict__"].__get__
 
 
-# File, function, module, and where in the file: line, end line, column, end column; a column of -1 is unknown.
 FrameFacts = tuple[str, str, str | None, tuple[int, int, int, int]]
+"""File, function, module, and the place in the file: line, end line, column, end column; -1 for unknown columns."""
 
 
 def mro(cls: type) -> tuple[type, ...]:
-    """Return the classes of `cls`, itself first, whatever its metaclass says."""
+    """Return the real MRO of `cls`."""
     found: tuple[type, ...] = _type_mro(cls)
     return found
 
 
 def namespace(cls: type) -> types.MappingProxyType[str, Any]:
-    """Return the class' own namespace, whatever its metaclass says."""
+    """Return the real namespace of `cls`."""
     found: types.MappingProxyType[str, Any] = _type_dict(cls)
     return found
 
@@ -60,12 +62,12 @@ def get(name: str, exc: BaseException) -> Any:
 
 
 def put(name: str, exc: BaseException, value: Any) -> None:
-    """Write what `get` reads."""
+    """Set the attribute that `get` reads."""
     BaseException.__dict__[name].__set__(exc, value)
 
 
 def is_static(cls: type) -> bool:
-    """Tell whether a class is part of the interpreter or a C extension, and not made at run time."""
+    """Tell whether a class is part of the interpreter or of a C extension, and not made at run time."""
     return not _type_flags(cls) & _HEAP_TYPE
 
 
@@ -79,9 +81,8 @@ def builtin_base(cls: type) -> type:
 def can_be_made_bare(cls: type) -> bool:
     """Tell whether an instance can be made without running any code of the class.
 
-    That is so when all memory beyond the builtin base belongs to `__slots__`, `__dict__` and `__weakref__`.
-    A class written in C or Rust (pydantic's `ValidationError`) may hold more, and using it unset would
-    take the process down.
+    It can if all memory beyond the builtin base belongs to `__slots__`, `__dict__` and `__weakref__`. A class written
+    in C or Rust, such as pydantic's `ValidationError`, may hold more memory, and reading that unset kills the process.
     """
     while not is_static(cls):
         if _type_flags(cls) & _NOT_INSTANTIABLE:
@@ -97,16 +98,16 @@ def can_be_made_bare(cls: type) -> bool:
 
 
 def make_bare(cls: type[BaseException], group: tuple[str, tuple[BaseException, ...]] | None = None) -> BaseException:
-    """Make an instance of `cls` with nothing in it; a group needs its message and members right away."""
+    """Return an empty instance of `cls`. `group`: message and members, which a group needs from the start."""
     maker: Callable[..., BaseException] = builtin_base(cls).__new__
     return maker(cls, *group) if group else maker(cls)
 
 
 def fields(cls: type) -> dict[str, Any]:
-    """Return the descriptors of what instances keep outside `__dict__`: slots, and C fields such as `errno`."""
+    """Return the descriptors of values outside `__dict__`, by name: slots, and C fields such as `errno`."""
     found: dict[str, Any] = {}
     for owner in mro(cls):
-        if owner is BaseException or owner is object:  # args, chain, traceback: see `get`; and `__class__`
+        if owner is BaseException or owner is object:  # `get` reads args, chain and traceback
             continue
         for name, value in namespace(owner).items():
             is_field = type(value) is types.MemberDescriptorType or type(value) is types.GetSetDescriptorType
@@ -117,13 +118,13 @@ def fields(cls: type) -> dict[str, Any]:
 
 
 def group_parts(exc: BaseException) -> tuple[str, tuple[BaseException, ...]]:
-    """Return message and members of a group, whatever its class says."""
+    """Return the real message and members of a group."""
     own = namespace(BaseExceptionGroup)
     return own["message"].__get__(exc), own["exceptions"].__get__(exc)
 
 
 def field_values(exc: BaseException) -> dict[str, Any]:
-    """Return the fields that are set, by name."""
+    """Return the values of the fields that are set, by name."""
     found = {}
     for name, field in fields(type(exc)).items():
         try:
@@ -134,7 +135,7 @@ def field_values(exc: BaseException) -> dict[str, Any]:
 
 
 def set_fields(exc: BaseException, values: dict[str, Any]) -> None:
-    """Write fields; what already reads as None is left unset (an `OSError` prints a filename that was set to None)."""
+    """Set fields, except from None to None: an `OSError` would print a filename that was set to None."""
     descriptors = fields(type(exc))
     for name, value in values.items():
         field = descriptors.get(name)
@@ -149,13 +150,13 @@ def set_fields(exc: BaseException, values: dict[str, Any]) -> None:
 
 
 def has_own_reduce(cls: type) -> bool:
-    """Tell whether a class, or one of its bases that is not builtin, says itself how to pickle it."""
+    """Tell whether a class, or one of its bases that is not builtin, defines how it is pickled."""
     special = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
     return any(name in namespace(owner) for owner in mro(cls) if not is_static(owner) for name in special)
 
 
 def frames(tb: types.TracebackType | None) -> list[FrameFacts]:
-    """Return what a traceback prints, frame by frame: of a long one the first and the last."""
+    """Return the facts that a traceback prints, frame by frame; of a long one the first and the last frames."""
     items: list[types.TracebackType] = []
     while tb is not None:
         items.append(tb)
@@ -181,11 +182,11 @@ def _frame(tb: types.TracebackType) -> FrameFacts:
 
 
 def traceback_from(facts: list[FrameFacts]) -> types.TracebackType | None:
-    """Return a traceback object that prints as the one that `frames` took apart, down to the marks under the code."""
+    """Return a traceback that prints as the one that `frames` read, with the marks under the code."""
     tb = None
     for file, function, module, place in reversed(facts):
         where: dict[str, Any] = dict(zip(("lineno", "end_lineno", "col_offset", "end_col_offset"), place, strict=True))
-        # `raise None` at that very place: a traceback entry can only be had from code that raised.
+        # `raise None` at that place, because only code that raises makes a traceback entry.
         statement = ast.Raise(exc=ast.Constant(value=None, **where), cause=None, **where)
         code = compile(ast.Module(body=[statement], type_ignores=[]), file, "exec").replace(co_name=function)
         try:

@@ -1,4 +1,4 @@
-"""The form in which an exception travels, and how to build an exception from it."""
+"""The form in which an exception travels, and how to rebuild an exception from it."""
 
 import pickle
 import re
@@ -11,7 +11,7 @@ from prefect_anyrunner._serialization import introspect
 
 
 class StandIn:
-    """What every stand-in adds to the classes it derives from.
+    """The part of a stand-in that is ours; the rest are the classes that it derives from.
 
     A stand-in is an instance of the nearest classes of the original that exist on this side, prints the original's
     text, and carries its args, attributes, notes, chain and traceback as far as they could travel.
@@ -24,10 +24,10 @@ class StandIn:
     _standin_text: str | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Keep the original's own `__init_subclass__` from running: nobody defines a class here."""
+        """Do nothing: the original's own `__init_subclass__` must not run, because no user defines a class here."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: everything is set from what was packed."""
+        """Do nothing: all that a stand-in holds is set from the packed node."""
 
     def __str__(self) -> str:
         text: str = vars(self)["_standin_text"]
@@ -38,14 +38,18 @@ class StandIn:
 
 
 Node = dict[str, Any]
+"""One exception as plain data, with pickles only where a part needs one. Nodes refer to each other by number."""
 Parts = tuple[dict[Any, Any], bytes | None, dict[Any, str]]
+"""Values by name: those that are plain data, a pickle of those that need one, and the `repr` of the rest."""
 Resolve = Callable[[int], BaseException]
+"""A function that returns the exception with this number."""
 Group = tuple[str, tuple[BaseException, ...]]
+"""Message and members of an exception group."""
 
 
-# What pickles inside a packed error refer to as "exception number N": the packed table while packing, the rebuilt
-# exceptions while unpacking.
 class _Resolvers(threading.local):
+    """What `exception_ref` looks numbers up in: the exceptions being packed, or those rebuilt so far."""
+
     def __init__(self) -> None:
         self.stack: list[Resolve] = []
 
@@ -53,13 +57,13 @@ class _Resolvers(threading.local):
 _resolvers = _Resolvers()
 
 
-def numbered(number: int) -> BaseException:
-    """Return exception `number` of the table that is being packed or unpacked in this thread."""
+def exception_ref(number: int) -> BaseException:
+    """Return exception `number` of those that this thread is packing or unpacking. Pickles inside a node call it."""
     return _resolvers.stack[-1](number)
 
 
 def load_part(data: bytes, resolve: Resolve) -> Any:
-    """Load a pickle from inside a packed error."""
+    """Load a pickle from inside a node."""
     _resolvers.stack.append(resolve)
     try:
         return pickle.loads(data)
@@ -73,11 +77,15 @@ def rebuild(
     resolve: Resolve,
     announce: Callable[[BaseException], None] = lambda made: None,
 ) -> BaseException:
-    """Rebuild; `announce` hears of the exception before its parts are loaded, for they may refer to it."""
-    if node["way"] == "bare":
-        made = introspect.make_bare(cls, _group(node, resolve))
+    """Return the exception of `node`, made by the node's method "bare" or "reduce".
+
+    `announce` is called with the exception before its parts are loaded, because they may refer to it.
+    Raises anything that code of the exception's class raises.
+    """
+    if node["method"] == "bare":
+        made = introspect.make_bare(cls, group_of(node, resolve))
         announce(made)
-        _fill(made, node, resolve)
+        fill(made, node, resolve)
         return made
     maker, args, state = load_part(node["reduced"], resolve)
     found: Any = maker(*args)
@@ -87,13 +95,13 @@ def rebuild(
     if state is not None:
         found.__setstate__(state)
     announce(made)
-    if not node["args"][2]:  # pydantic's, for one, gets its constructor's arguments for args this way
+    if not node["args"][2]:  # its own way of pickling may have left other args, as pydantic's ValidationError does
         introspect.put("args", made, _args(_loaded(node["args"], resolve)))
     return made
 
 
-def _fill(exc: BaseException, node: Node, resolve: Resolve) -> list[str]:
-    """Set args, attributes and fields; return the names of those that are only their `repr`."""
+def fill(exc: BaseException, node: Node, resolve: Resolve) -> list[str]:
+    """Set args, attributes and fields of `exc`, and return the names of those that hold only a `repr`."""
     lost: list[str] = []
     found: dict[str, dict[Any, Any]] = {}
     for key, label in {"args": "argument {}", "attributes": "attribute {!r}", "fields": "attribute {!r}"}.items():
@@ -101,7 +109,7 @@ def _fill(exc: BaseException, node: Node, resolve: Resolve) -> list[str]:
         lost += [label.format(name) for name in unsent]
         try:
             found[key] = _loaded(node[key], resolve)
-        except BaseException as problem:  # what refuses to be unpickled here must not cost the rest
+        except BaseException as problem:  # one value that refuses to be unpickled must not cost the others
             if not issubclass(type(exc), StandIn):
                 raise
             found[key] = {**plain, **unsent}
@@ -121,7 +129,8 @@ def _args(found: dict[int, Any]) -> tuple[Any, ...]:
     return tuple(found[position] for position in sorted(found))
 
 
-def _group(node: Node, resolve: Resolve) -> Group | None:
+def group_of(node: Node, resolve: Resolve) -> Group | None:
+    """Return message and members of the group that `node` describes, or None if it is no group."""
     if node["group"] is None:
         return None
     message, members = node["group"]
@@ -132,7 +141,7 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
 
 
 def same_text(here: str | None, there: str | None) -> bool:
-    """Compare two texts; the memory addresses in them differ by nature."""
+    """Tell whether two texts are equal except for memory addresses, which differ between processes."""
     if here is None or there is None or here == there:
         return here == there
     return _ADDRESS.sub("", here) == _ADDRESS.sub("", there)

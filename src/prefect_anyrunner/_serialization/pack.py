@@ -1,15 +1,16 @@
 """Exceptions to bytes (rules F1 to F5).
 
 An exception, its causes and contexts, the members of groups and the exceptions found in args and attributes become
-one flat table of nodes that refer to each other by number; so chains may be long and may have cycles.
-Each node is plain data, with pickles only for what needs one: where a class, an argument or an attribute cannot
-travel, just that is lost, and a stand-in takes the exception's place (see `_standin`).
+one flat table of nodes that refer to each other by number, so that chains may be long and may have cycles.
+Each node is plain data, with pickles only where a part needs one. If a class, an argument or an attribute cannot
+travel, only that part is lost, and a stand-in takes the exception's place (see `unpack`).
 
-Of the ways to rebuild an exception the packing side tries each and takes the first that gives an equal one:
+The packing side tries these methods of rebuilding an exception, and takes the first that gives an equal one:
 
-    its own      what `__reduce__`, `__getstate__` ... of the class say, where it has any
-    bare         make the instance without running any code of the class, then set args, attributes, slots, C fields
-    constructor  `cls(*args)`, for classes written in C that cannot be made bare
+    reduce    call the `__reduce__`, `__getstate__` ... that the class defines, if it defines any
+    bare      make the instance without running any code of the class, then set args, attributes, slots, C fields
+    reduce    call `cls(*args)`, which is the default `__reduce__`, for classes in C that cannot be made bare
+    stand-in  none of these works here
 """
 
 import functools
@@ -23,26 +24,32 @@ import cloudpickle
 
 from prefect_anyrunner._base import safe_text
 from prefect_anyrunner._serialization import introspect
-from prefect_anyrunner._serialization.nodes import Node, Parts, StandIn, load_part, numbered, rebuild, same_text
-from prefect_anyrunner._serialization.pickler import TravelPickler
+from prefect_anyrunner._serialization.nodes import Node, Parts, StandIn, exception_ref, load_part, rebuild, same_text
+from prefect_anyrunner._serialization.pickler import SafePickler
 
 MAX_PART = 10_000_000
+"""Bytes that the args, or the attributes, of one exception may take."""
 MAX_TOTAL = 50_000_000
+"""Bytes that the args and attributes of all exceptions in one may take."""
 MAX_PLAIN = 20_000
+"""Bytes of args or attributes that travel as plain data; larger ones are pickled."""
 MAX_CHAIN = 100
+"""Causes and contexts in one chain."""
 MAX_NODES = 5_000
+"""Exceptions in one, with those in groups, args and attributes."""
 MAX_NOTES = 100
+"""Notes of one exception."""
 
 
 def pack_error(exc: BaseException) -> bytes:
     """Return `exc` as bytes for `unpack_error`.
 
     Never raises. At most 100 exceptions of a chain, 100 frames of a traceback and 10 MB of args or attributes of
-    each exception travel (50 MB in all); what is beyond is named in the text, or is a `repr` on a stand-in.
+    each exception travel (50 MB in all). The text mentions the rest, or a stand-in holds the `repr` of it.
     """
     try:
         return _Packing(exc).run()
-    except BaseException as problem:  # an object inside may raise anything at any touch: the rule is "never raises"
+    except BaseException as problem:  # an object inside may raise anything at any touch
         return pickle.dumps([_last_resort(exc, problem)], protocol=pickle.HIGHEST_PROTOCOL)
 
 
@@ -53,17 +60,17 @@ class _BoundedFile(io.BytesIO):
 
     def write(self, data: Any) -> int:
         if self.tell() + memoryview(data).nbytes > self.limit:
-            raise OverflowError("larger than what an exception may carry")
+            raise OverflowError("larger than an exception may be")
         return super().write(data)
 
 
-class _PartPickler(TravelPickler):
+class _PartPickler(SafePickler):
     def __init__(self, file: io.BytesIO, number_of: Callable[[BaseException], int]) -> None:
         super().__init__(file)
         self.number_of = number_of
 
     def reduce_error(self, exc: BaseException) -> tuple[Any, ...]:
-        return numbered, (self.number_of(exc),)
+        return exception_ref, (self.number_of(exc),)
 
 
 class _Packing:
@@ -78,11 +85,11 @@ class _Packing:
 
     def run(self) -> bytes:
         nodes: list[Node] = []
-        for exc in self.errors:  # grows meanwhile
+        for exc in self.errors:  # the list grows in this loop
             self.depth = self.depths[len(nodes)]
             try:
                 nodes.append(self.node(exc))
-            except BaseException as problem:  # this one only
+            except BaseException as problem:  # it must not cost the others
                 nodes.append(_last_resort(exc, problem))
         return pickle.dumps(nodes, protocol=pickle.HIGHEST_PROTOCOL)
 
@@ -106,7 +113,7 @@ class _Packing:
 
     def node(self, exc: BaseException) -> Node:
         cls = type(exc)
-        # Text is not counted against the budget, so that even what does not fit tells what it was.
+        # Text does not count against the budget: an exception that does not fit is still named.
         node = _empty_node(exc, safe_text.MAX_TEXT if self.budget > 0 else 1_000)
         state = {key: value for key, value in introspect.attributes(exc).items() if type(key) is str}
         node["notes"] = _notes(state.pop("__notes__", []))
@@ -125,14 +132,14 @@ class _Packing:
         node["args"] = self.parts(dict(enumerate(introspect.get("args", exc))))
         node["attributes"] = self.parts(state)
         node["fields"] = self.parts(introspect.field_values(exc))
-        if issubclass(cls, AttributeError):  # the object an attribute was missing on is a help, not part of the error
+        if issubclass(cls, AttributeError):  # `obj`, the object without the attribute, is no part of the error
             node["fields"][2].pop("obj", None)
         if not again:
-            node["way"], node["why"] = self.way(exc, node)
+            node["method"], node["reason"] = self.method(exc, node)
         return node
 
-    def way(self, exc: BaseException, node: Node) -> tuple[str, str | None]:
-        """Return the way to rebuild, and for a stand-in the reason where it is not an argument or an attribute."""
+    def method(self, exc: BaseException, node: Node) -> tuple[str, str | None]:
+        """Return the method of rebuilding, and the reason for a stand-in unless that is an argument or attribute."""
         cls = type(exc)
         if node["classes"][0] is None:
             return "stand-in", "its class cannot travel"
@@ -147,22 +154,22 @@ class _Packing:
             return "bare", None
         if not own and self.reduced(exc, node):
             accepted, _ = self.trial(exc, node, "reduce")
-        if accepted:  # the class leaves out on purpose what we could not carry either
+        if accepted:  # the class itself leaves out the part that cannot travel
             return "reduce", None
         return "stand-in", None if lost else "it cannot be rebuilt from its parts"
 
-    def trial(self, exc: BaseException, node: Node, way: str) -> tuple[bool, bool]:
-        """Rebuild here; tell whether class and text are the same, and whether the parts are equal too."""
+    def trial(self, exc: BaseException, node: Node, method: str) -> tuple[bool, bool]:
+        """Rebuild `exc` here; return whether class and text are the same, and whether the parts are equal, too."""
         try:
             resolve = self.errors.__getitem__
-            made = rebuild(type(exc), {**node, "way": way}, resolve)
+            made = rebuild(type(exc), {**node, "method": method}, resolve)
             accepted = type(made) is type(exc) and same_text(safe_text.text_of(made), node["text"])
             return accepted, accepted and _alike(_parts_of(exc), _parts_of(made))
-        except BaseException:  # any code of the class may run here, and may raise anything
+        except BaseException:  # code of the class runs here, and may raise anything
             return False, False
 
     def reduced(self, exc: BaseException, node: Node) -> bool:
-        """Put what the class' own `__reduce__` says into the node."""
+        """Put the result of the class' `__reduce_ex__` into the node; return whether it can travel."""
         try:
             made = type(exc).__reduce_ex__(exc, 4)
         except BaseException:  # see trial
@@ -174,7 +181,7 @@ class _Packing:
         return node["reduced"] is not None
 
     def classes(self, cls: type) -> list[Any]:
-        """Return how to find a class and its bases: `(module, qualname)`, a pickle, or None if it cannot travel."""
+        """Return references to a class and its bases: `(module, qualname)`, a pickle, or None if one cannot travel."""
         found = self.found_classes.get(id(cls))
         if found is None:
             found = self.found_classes[id(cls)] = []
@@ -185,7 +192,7 @@ class _Packing:
         return found
 
     def parts(self, values: dict[Any, Any]) -> Parts:
-        """Split values into those that are plain data, a pickle of those that need one, and the `repr` of the rest."""
+        """Return `values` as `Parts`."""
         plain, rich = {}, {}
         room = min(MAX_PLAIN, self.budget)
         for key, value in values.items():
@@ -207,7 +214,7 @@ class _Packing:
         return plain, data, lost
 
     def pickled(self, value: Any) -> bytes | None:
-        """Return the pickle of a part when it can be made here, and be loaded here too."""
+        """Return the pickle of a part, or None if it cannot be pickled, or cannot be loaded even here."""
         file = _BoundedFile(min(MAX_PART, self.budget))
         try:
             _PartPickler(file, self.number).dump(value)
@@ -220,12 +227,12 @@ class _Packing:
 
 
 def _is_scalar(kind: type) -> bool:
-    # Compared by identity: a metaclass may have an __eq__ of its own.
+    # By identity, because a metaclass may have an __eq__ of its own.
     return kind is str or kind is int or kind is type(None) or kind is float or kind is bool or kind is bytes
 
 
 def _plain_size(value: Any, depth: int = 3) -> int:
-    """Return about how many bytes a value of builtin scalars, lists, tuples and dicts takes; for others too many."""
+    """Return the approximate bytes of builtin scalars, lists, tuples and dicts; of others more than `MAX_PLAIN`."""
     kind = type(value)
     if kind is str or kind is bytes:
         return 10 + len(value)
@@ -270,7 +277,7 @@ def _parts_of(exc: BaseException) -> tuple[Any, ...]:
 
 
 def _alike(one: Any, other: Any, depth: int = 6) -> bool:
-    """Compare what can be compared without running anybody's `__eq__`: builtin values, else the type."""
+    """Tell whether two values are equal without running an `__eq__` of a user: builtin values, else only the type."""
     kind = type(one)
     if one is other or depth == 0:
         return True
@@ -286,15 +293,15 @@ def _alike(one: Any, other: Any, depth: int = 6) -> bool:
 
 
 def _empty_node(exc: BaseException, max_text: int) -> Node:
-    """Return a node of what can be told about any exception: type, text and the builtin bases."""
+    """Return a node with what any exception has: type, text and builtin bases."""
     builtin = [cls for cls in introspect.mro(type(exc)) if introspect.is_static(cls) and issubclass(cls, BaseException)]
     no_parts: Parts = ({}, None, {})
     return {
         "names": introspect.names_of(type(exc)),
         "classes": [(cls.__module__, cls.__name__) for cls in builtin],
         "text": safe_text.text_of(exc, max_text),
-        "way": "stand-in",
-        "why": None,
+        "method": "stand-in",
+        "reason": None,
         "notes": [],
         "group": None,
         "cause": None,
@@ -309,4 +316,4 @@ def _empty_node(exc: BaseException, max_text: int) -> Node:
 
 
 def _last_resort(exc: BaseException, problem: BaseException) -> Node:
-    return {**_empty_node(exc, 1_000), "why": f"it could not be packed: {safe_text.short_repr(problem)}"}
+    return {**_empty_node(exc, 1_000), "reason": f"it could not be packed: {safe_text.short_repr(problem)}"}

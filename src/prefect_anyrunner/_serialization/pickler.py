@@ -1,4 +1,7 @@
-"""The pickler everything travels by: cloudpickle, with exceptions, tracebacks and `__main__` classes made safe."""
+"""The pickler of everything that crosses to another process, and all that we know of cloudpickle's insides.
+
+`tests/unit/test_cloudpickle_names.py` fails with a sentence when a release of cloudpickle moves what is used here.
+"""
 
 import types
 import weakref
@@ -11,15 +14,15 @@ from prefect.utilities.annotations import BaseAnnotation
 from prefect_anyrunner._serialization.introspect import frames, names_of, traceback_from
 
 
-class TravelPickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """cloudpickle's pickler with the last word about exceptions, tracebacks and classes pickled by value.
+class SafePickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle's pickler, with rules of ours for exceptions, tracebacks, code and classes pickled by value.
 
-    It decides these itself, before any reducer that other packages registered globally (tblib's, which come with
-    distributed), so that what travels does not depend on what else is installed.
+    These rules come before the reducers that other packages register globally (distributed registers tblib's), so that
+    the bytes do not depend on which other packages are installed.
     """
 
     def reduce_error(self, exc: BaseException) -> tuple[Any, ...]:
-        """Return how to pickle an exception met anywhere inside the value."""
+        """Return how to pickle an exception that stands anywhere inside the value."""
         raise NotImplementedError
 
     def reducer_override(self, obj: Any) -> Any:
@@ -28,18 +31,29 @@ class TravelPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if issubclass(kind, BaseException):
             return self.reduce_error(obj)
         if issubclass(kind, BaseAnnotation):
-            # Prefect's annotations are tuples that pickle as tuples do, and come back holding a tuple (rule U2).
+            # Prefect's annotations pickle as the tuples that they are, and so would hold a tuple afterwards (rule U2).
             return kind, (obj.unwrap(),)
         if kind is types.TracebackType:
             return traceback_from, (frames(obj),)
+        if kind is types.CodeType:
+            make, arguments = self.dispatch_table[types.CodeType](obj)
+            return code_of_file, (obj.co_filename, make, arguments)
         if issubclass(kind, type):
             return _keep_own_class(obj, super().reducer_override(obj))
         return super().reducer_override(obj)
 
 
-# cloudpickle sends a class of `__main__` by value under an id, and gives the sender its own class back when it
-# returns - but fills that class anew with what came back: its methods become copies, its counters are set back.
-# So a process remembers the classes it sent first, and leaves those alone.
+def code_of_file(file: str, make: Callable[..., types.CodeType], arguments: tuple[Any, ...]) -> types.CodeType:
+    """Return the code object that `make` makes of `arguments`, with `file` as the name of its file.
+
+    cloudpickle 3.1.3 replaces that name by `<dynamic-code>`, so that tracebacks would show no source lines (rule F1).
+    """
+    return make(*arguments).replace(co_filename=file)
+
+
+# cloudpickle pickles a class of `__main__` by value, under an id. When the class comes back, cloudpickle finds the
+# sender's own class by that id, but fills it anew: methods are replaced by copies, and counters are set back. So a
+# process remembers the classes that it was the first to send, and does not fill those.
 _own: "weakref.WeakSet[type]" = weakref.WeakSet()
 _received: "weakref.WeakSet[type]" = weakref.WeakSet()
 
@@ -58,5 +72,5 @@ def _fill_class(cls: type, state: tuple[Callable[[type, Any], Any], Any, str]) -
     if cls not in _own:
         _received.add(cls)
         fill(cls, contents)
-        cls.__qualname__ = qualname  # cloudpickle leaves the bare name of a local class
+        cls.__qualname__ = qualname  # because cloudpickle gives a local class its bare name
     return cls

@@ -1,4 +1,4 @@
-"""Stand-ins: exceptions that take the place of those that cannot travel (rule F4)."""
+"""Exceptions from bytes, and the stand-ins for those that cannot travel (rules F1 to F5)."""
 
 import functools
 import importlib
@@ -11,7 +11,7 @@ from typing import Any
 from prefect_anyrunner._base import safe_text
 from prefect_anyrunner._serialization import introspect
 from prefect_anyrunner._serialization.introspect import attributes, can_be_made_bare, make_bare, mro, put
-from prefect_anyrunner._serialization.nodes import Node, Resolve, StandIn, _fill, _group, load_part, rebuild, same_text
+from prefect_anyrunner._serialization.nodes import Node, Resolve, StandIn, fill, group_of, load_part, rebuild, same_text
 from prefect_anyrunner._serialization.pack import pack_error
 
 
@@ -27,30 +27,29 @@ class _PicklableStandIn(StandIn):
 class _GroupStandIn(_PicklableStandIn):
     def derive(self, excs: Sequence[BaseException]) -> BaseExceptionGroup[BaseException]:
         assert isinstance(self, BaseExceptionGroup)
-        made = BaseExceptionGroup(self.message, excs)
-        return made
+        return BaseExceptionGroup(self.message, excs)
 
 
-# Keyed by the ids of the bases: a metaclass may make classes unhashable, and a stand-in class keeps its bases alive.
+# The keys hold ids of the bases, because classes may be unhashable. A stand-in class keeps its bases alive.
 _classes: "weakref.WeakValueDictionary[tuple[Any, ...], type[BaseException]]" = weakref.WeakValueDictionary()
 
 
 def stand_in_class(names: tuple[str, str, str], bases: tuple[type[BaseException], ...]) -> type[BaseException]:
-    """Return the stand-in class for `(name, qualname, module)` over `bases`, the same object every time."""
+    """Return the stand-in class for `(name, qualname, module)` over `bases`: one class for equal arguments."""
     key = (*names, *map(id, bases))
     found = _classes.get(key)
     if found is None:
         name, qualname, module = names
         mixin: type = _GroupStandIn if issubclass(bases[0], BaseExceptionGroup) else _PicklableStandIn
         body = {"__qualname__": qualname, "__module__": module, "__doc__": f"Stand-in for {module}.{qualname}."}
-        # type.__new__ and not the metaclass: it may refuse, count or register new classes.
+        # Not the metaclass, because it may refuse, count or register new classes.
         made: Any = type.__new__(type(bases[0]), name, (mixin, *bases), body)
         found = _classes.setdefault(key, made)
     return found
 
 
 def bases_of(candidates: Sequence[type]) -> list[tuple[type[BaseException], ...]]:
-    """Return the sets of bases to try, nearest first, from the classes of the original in MRO order."""
+    """Return the bases to try for a stand-in, the nearest first. `candidates`: the original's classes in MRO order."""
     usable = [cls for cls in candidates if issubclass(cls, BaseException) and can_be_made_bare(cls)]
     nearest: list[type[BaseException]] = []
     for cls in usable:
@@ -66,7 +65,7 @@ def make_stand_in(
     text: str,
     group: tuple[str, tuple[BaseException, ...]] | None,
 ) -> BaseException:
-    """Return an empty stand-in over the nearest classes that allow it; `Exception` allows it always."""
+    """Return an empty stand-in over the nearest classes that can be subclassed and made; `Exception` always can."""
     tries: list[tuple[type[BaseException], ...]] = [*bases_of(candidates), (Exception,)]
     for bases in tries:
         is_group = issubclass(bases[0], BaseExceptionGroup)
@@ -79,16 +78,16 @@ def make_stand_in(
             if str(exc) == text and isinstance(repr(exc), str):
                 put("args", exc, ())
                 return exc
-        except Exception:  # a base that cannot be subclassed or made: the next one stands nearer to builtin
+        except Exception:  # these bases cannot be subclassed or made: the next ones are nearer to a builtin
             continue
     raise AssertionError("Exception can always be subclassed")
 
 
 def unpack_error(data: bytes) -> BaseException:
-    """Return the exception that `pack_error` packed, or its stand-in. Never raises."""
+    """Return the exception that `pack_error` packed, or a stand-in for it. Never raises."""
     try:
         return _Unpacking(pickle.loads(data)).run()
-    except BaseException as problem:  # see pack_error; e.g. a module whose import exits
+    except BaseException as problem:  # code of a class may raise anything; so may the import of its module
         return RuntimeError(f"an exception arrived that cannot be rebuilt here: {problem!r}")
 
 
@@ -100,7 +99,7 @@ class _Unpacking:
         self.classes: dict[Any, type[BaseException]] = {}
 
     def run(self) -> BaseException:
-        # Members and arguments were numbered after what holds them: from the end, little recursion is needed.
+        # Members and arguments have higher numbers than their holder: backwards, little recursion is needed.
         for number in reversed(range(len(self.nodes))):
             self.get(number)
         for number, node in enumerate(self.nodes):
@@ -124,8 +123,8 @@ class _Unpacking:
         return exc
 
     def rebuilt(self, number: int, node: Node) -> BaseException:
-        why = node["why"]
-        if node["way"] != "stand-in":
+        reason = node["reason"]
+        if node["method"] != "stand-in":
             try:
                 cls = self.find_class(node["classes"][0])
                 exc = rebuild(cls, node, self.get, lambda made: self.built.__setitem__(number, made))
@@ -133,16 +132,17 @@ class _Unpacking:
                     introspect.attributes(exc)["__notes__"] = list(node["notes"])
                 if same_text(safe_text.text_of(exc), node["text"]):
                     return exc
-                why = "it prints another text here"
-            except BaseException as problem:  # importing a module and any code of the class may raise anything
-                why = f"it cannot be rebuilt here: {safe_text.short_repr(problem)}"
+                reason = "it prints another text here"
+            except BaseException as problem:  # see unpack_error
+                reason = f"it cannot be rebuilt here: {safe_text.short_repr(problem)}"
         exc = self.built[number] = self.stand_in(node)
-        lost = _fill(exc, node, self.get)
+        lost = fill(exc, node, self.get)
         notes = list(node["notes"])
         if lost:
-            why = "; ".join([*([why] if why else []), f"{', '.join(lost)} could not travel, the repr stands instead"])
-        if why:
-            notes.append(f"Stand-in for {node['names'][2]}.{node['names'][1]}: {why}.")
+            unsent = f"{', '.join(lost)} could not travel, the repr stands instead"
+            reason = f"{reason}; {unsent}" if reason else unsent
+        if reason:
+            notes.append(f"Stand-in for {node['names'][2]}.{node['names'][1]}: {reason}.")
         if notes:
             introspect.attributes(exc)["__notes__"] = notes
         return exc
@@ -158,12 +158,12 @@ class _Unpacking:
         for reference in node["classes"]:
             try:
                 candidates.append(self.find_class(reference))
-            except BaseException:  # not on this side: the next one
+            except BaseException:  # this class is not on this side
                 continue
         text = node["text"]
         if text is None:
             text = f"<{node['names'][0]}: its __str__ raises>"
-        exc = make_stand_in(node["names"], candidates, text, _group(node, self.get))
+        exc = make_stand_in(node["names"], candidates, text, group_of(node, self.get))
         if node["original_type"]:
             introspect.attributes(exc)["original_type"] = node["original_type"]
         return exc

@@ -1,8 +1,8 @@
-"""Values and exceptions as bytes, and back: what crosses to a worker and returns (rules F1 to F5, V1, V2).
+"""Values and exceptions to bytes, and back, on their way to a worker or home (rules F1 to F5, V1, V2).
 
-`dumps` and `loads` carry arguments and results; what cannot travel raises `CannotTravel`, which says what it was.
-`round_trip` is both at once, in this process: `thread://?portable=true`.
-`pack_error` and `unpack_error` carry exceptions; what cannot travel arrives as a stand-in.
+`dumps` and `loads` carry arguments and results; a value that cannot travel raises `CannotTravel`, which names it.
+`round_trip` does both in this process, for `thread://?portable=true`.
+`pack_error` and `unpack_error` carry exceptions; one that cannot travel arrives as a stand-in.
 """
 
 import io
@@ -15,14 +15,14 @@ from prefect_anyrunner._base.errors import CannotTravel
 from prefect_anyrunner._base.safe_text import cut, short_repr
 from prefect_anyrunner._serialization.introspect import attributes, field_values, names_of
 from prefect_anyrunner._serialization.pack import pack_error as pack_error
-from prefect_anyrunner._serialization.pickler import TravelPickler
+from prefect_anyrunner._serialization.pickler import SafePickler
 from prefect_anyrunner._serialization.unpack import unpack_error as unpack_error
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
-"""Types of which nothing needs looking into: most small results."""
+"""Types of most small results: they hold nothing that needs our pickler."""
 
 
-class _ValuePickler(TravelPickler):
+class _ValuePickler(SafePickler):
     def reduce_error(self, exc: BaseException) -> tuple[Any, ...]:
         return unpack_error, (pack_error(exc),)
 
@@ -36,14 +36,14 @@ def _pickled(value: Any) -> bytes:
 def dumps(value: Any, *, what: str) -> bytes:
     """Return `value` as bytes for `loads`.
 
-    Exceptions anywhere inside travel as `pack_error` sends them.
+    Exceptions anywhere inside it travel as `pack_error` sends them.
 
     Args:
         value: any object.
-        what: what the value is, for the error: "argument 'day' of task 'load'".
+        what: the value's name in the error, such as "argument 'day' of task 'load'".
 
     Raises:
-        CannotTravel: it cannot be pickled. The text names `what` and the object inside that is to blame,
+        CannotTravel: the value cannot be pickled. The text names `what` and the object inside that is to blame;
             the cause is the pickling error (rule V1).
     """
     if type(value) in _PLAIN:
@@ -51,7 +51,7 @@ def dumps(value: Any, *, what: str) -> bytes:
     try:
         return _pickled(value)
     except Exception as problem:
-        path, culprit = _culprit(value)
+        path, culprit = find_unpicklable(value)
         where = f" holds, at {path}," if path else " is"
         raise CannotTravel(
             f"{what} cannot travel to another process: it{where} {_kind(culprit)}, which cannot be pickled "
@@ -60,23 +60,23 @@ def dumps(value: Any, *, what: str) -> bytes:
 
 
 def loads(data: bytes, *, what: str = "a value") -> Any:
-    """Return the value that `dumps` made bytes of.
+    """Return the value that `dumps` turned into `data`.
 
     Args:
-        data: what `dumps` returned.
-        what: what the value is, for the error.
+        data: the result of `dumps`.
+        what: the value's name in the error.
 
     Raises:
-        CannotTravel: it cannot be rebuilt in this process: a module is missing here, or an object refuses.
+        CannotTravel: the value cannot be rebuilt in this process: a module is missing, or an object refuses.
     """
     try:
         return pickle.loads(data)
     except ModuleNotFoundError as problem:
         raise CannotTravel(
             f"{what} cannot be rebuilt in this process: module {problem.name!r} cannot be imported here; install it "
-            "where the workers run, or have it beside the file of the flow and import it at the top of that"
+            "where the workers run, or put it beside the file of the flow and import it at the top of that file"
         ) from problem
-    except (Exception, SystemExit, GeneratorExit) as problem:  # what refuses must not end the thread that asks
+    except (Exception, SystemExit, GeneratorExit) as problem:  # a value that exits must not end this thread
         raise CannotTravel(
             f"{what} cannot be rebuilt in this process: {_last_step(data)}"
             f"{type(problem).__name__}: {cut(str(problem), 500)}"
@@ -92,17 +92,17 @@ class _Tracing(pickle.Unpickler):
 
 
 def _last_step(data: bytes) -> str:
-    """Name the class or function that `data` needed last before it failed: it is to blame, or near it."""
+    """Name the class or function that `data` loads last before it fails: it is to blame, or near the one that is."""
     tracing = _Tracing(io.BytesIO(data))
     try:
         tracing.load()
-    except BaseException:  # the one that is already being told
+    except BaseException:  # the error that `loads` reports already
         return f"{tracing.last} failed with " if tracing.last else ""
     return ""
 
 
 def round_trip(value: Any, *, what: str) -> Any:
-    """Return what another process would get for `value` (rule V2); raises what `dumps` and `loads` raise."""
+    """Return `value` as another process would receive it (rule V2). Raises CannotTravel, as `dumps` and `loads`."""
     return loads(dumps(value, what=what), what=what)
 
 
@@ -111,8 +111,8 @@ def _kind(value: Any) -> str:
     return f"an object of type {qualname if module == 'builtins' else f'{module}.{qualname}'}"
 
 
-def _culprit(value: Any, seconds: float = 1.0) -> tuple[str, Any]:
-    """Walk down to an innermost object that fails by itself; return the path to it and the object."""
+def find_unpicklable(value: Any, seconds: float = 1.0) -> tuple[str, Any]:
+    """Return the path to an innermost object that cannot be pickled by itself, and the object."""
     deadline = monotonic() + seconds
     path = ""
     for _ in range(10):

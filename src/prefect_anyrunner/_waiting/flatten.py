@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 
-from prefect_anyrunner._prefect.private import ResultRecord
+from prefect_anyrunner._prefect.states import data_of
 from prefect_anyrunner._waiting.stock.state_future import StateFuture
 
 
@@ -80,7 +80,7 @@ def _walk(item: Any, path: tuple[int | str, ...], places: list[Place], states: d
 
 def _states_in(state: State[Any]) -> Any:
     """Return the states that the state of a flow run holds, in their shape; None where it holds something else."""
-    data = state.data.result if isinstance(state.data, ResultRecord) else state.data
+    data = data_of(state)
     return data if isinstance(data, State) or _holds_states_only(data) else None
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
+from prefect_anyrunner._base.addresses import host_and_port
 from prefect_anyrunner._base.errors import ApiUnreachable
 from prefect_anyrunner._worker import probe
 
@@ -18,9 +17,9 @@ def unreachable(where: str, api: str, why: str) -> ApiUnreachable:
 
 def api_problem(api: str) -> str | None:
     """Return why the API at this URL cannot be reached from this process, or None."""
-    return probe.unreachable(_host_and_port(api))
+    return probe.unreachable(host_and_port_of_api(api))
 
 
-def _host_and_port(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+def host_and_port_of_api(url: str) -> tuple[str, int]:
+    """Return where the Prefect API at `url` listens."""
+    return host_and_port(url, 443 if url.startswith("https://") else 80)

@@ -17,7 +17,7 @@ from prefect.tasks import Task
 from prefect_anyrunner._prefect.private import (
     raise_if_suspended,
 )
-from prefect_anyrunner._prefect.states import end
+from prefect_anyrunner._prefect.states import put_final_state
 
 
 def run_engine(task: Task[Any, Any], task_run: TaskRun, parameters: dict[str, Any], *, wait_for: Any = None) -> None:
@@ -43,7 +43,7 @@ class _SyncEngine(SyncTaskRunEngine[Any, Any]):
     def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
         if not state.is_final() or self.task_run is None:
             return super().set_state(state, force=force)
-        end(self.task_run, state)
+        put_final_state(self.task_run, state)
         self._telemetry.update_state(state)
         return state
 
@@ -52,7 +52,7 @@ class _AsyncEngine(AsyncTaskRunEngine[Any, Any]):
     async def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
         if not state.is_final() or self.task_run is None:
             return await super().set_state(state, force=force)
-        end(self.task_run, state)
+        put_final_state(self.task_run, state)
         self._telemetry.update_state(state)
         return state
 

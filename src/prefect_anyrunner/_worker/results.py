@@ -12,9 +12,9 @@ from prefect.states import Crashed
 from prefect.tasks import Task
 
 from prefect_anyrunner._base.errors import AnyRunnerError, CannotTravel
-from prefect_anyrunner._base.safe_text import _text
+from prefect_anyrunner._base.safe_text import full_text
 from prefect_anyrunner._prefect.private import ResultRecord
-from prefect_anyrunner._prefect.states import error_of, failed_by, result_of, without_data
+from prefect_anyrunner._prefect.states import error_of, failed_by, result_of, with_data
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.values import dumps
 from prefect_anyrunner._worker.messages import RunResult, WorkerHost
@@ -35,8 +35,8 @@ def pack(host: WorkerHost, task: Task[Any, Any], task_run: TaskRun, raised: Base
         except CannotTravel as exc:
             return _pack_failure(host, task_run, exc)
         return _packed(host, task_run, state, metadata=metadata, value=value, value_size=len(value))
-    error = pack_error(raised) if raised is not None else _failure(state)
-    return _packed(host, task_run, state, metadata=metadata, error=error)
+    error = raised if raised is not None else error_of(state)
+    return _packed(host, task_run, state, metadata=metadata, error=None if error is None else pack_error(error))
 
 
 def _is_stored(task: Task[Any, Any]) -> bool:
@@ -47,18 +47,12 @@ def _is_stored(task: Task[Any, Any]) -> bool:
     return should_persist_result() if said is None else said
 
 
-def _failure(state: State[Any]) -> bytes | None:
-    if not (state.is_failed() or state.is_crashed() or state.is_cancelled()):
-        return None
-    return pack_error(error_of(state))
-
-
 def not_started(host: WorkerHost, error: BaseException) -> RunResult:
     """Pack that a body was not run here, because of `error`."""
     if isinstance(error, AnyRunnerError):
         why = str(error)
     else:
-        why = f"{host.backend} worker {host.name()} could not begin it: {type(error).__name__}: {_text(error)}"
+        why = f"{host.backend} worker {host.name()} could not begin it: {type(error).__name__}: {full_text(error)}"
     return RunResult(worker=host.name(), refused=why, error=pack_error(error))
 
 
@@ -67,7 +61,7 @@ def _pack_failure(host: WorkerHost, task_run: TaskRun, error: Exception) -> RunR
 
 
 def _pack_crash(host: WorkerHost, task_run: TaskRun, error: BaseException) -> RunResult:
-    state: State[Any] = Crashed(message=f"The task run ended by {type(error).__name__}: {_text(error)}")
+    state: State[Any] = Crashed(message=f"The task run ended by {type(error).__name__}: {full_text(error)}")
     return _packed(host, task_run, state, error=pack_error(error))
 
 
@@ -87,7 +81,7 @@ def masked_failure(task: Task[Any, Any], raised: BaseException) -> Exception | N
 def _packed(host: WorkerHost, task_run: TaskRun, state: State[Any], **more: Any) -> RunResult:
     return RunResult(
         worker=host.name(),
-        state=without_data(state),
+        state=with_data(state, None),
         name=task_run.name,
         attempts=max(task_run.run_count, 1),
         started=task_run.start_time,

@@ -22,7 +22,7 @@ from prefect_anyrunner._driver.preflight import check_answer, probe_expression
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._worker.contexts import current_worker
-from prefect_anyrunner.backends._ray.addresses import OWN, host_and_port, version_skew
+from prefect_anyrunner.backends._ray.addresses import OWN, ray_host_and_port, version_skew
 from prefect_anyrunner.backends._ray.channel import RayChannel
 from prefect_anyrunner.backends._ray.connection import Connection, join, leave
 from prefect_anyrunner.backends._ray.waiting import wait_in_ray
@@ -124,7 +124,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         where = [] if self.address is None else [self.address]  # without one, Ray looks for a running cluster first
         if self.address not in (None, OWN, "auto"):
             # Ray itself would try again for half a minute or more where nothing listens.
-            with socket.create_connection(host_and_port(self.address), self.connect_timeout):
+            with socket.create_connection(ray_host_and_port(self.address), self.connect_timeout):
                 pass
         context = ray.init(*where, **self.init_kwargs)
         if dashboard := getattr(context, "dashboard_url", None):

@@ -17,6 +17,7 @@ from prefect.exceptions import MissingFlowError, ParameterTypeError, ScriptError
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import get_call_parameters
 
+from prefect_anyrunner._base.addresses import host_and_port
 from prefect_anyrunner._base.errors import EngineUnreachable
 from prefect_anyrunner._base.secrets import hide_in_text
 from prefect_anyrunner._choosing.spec import RunnerSpec
@@ -88,13 +89,13 @@ def check_reachable(spec: RunnerSpec) -> None:
     runner = spec.runner()
     if spec.address is None:
         return
-    host, colon, port = spec.address.rpartition("://")[2].rpartition("@")[2].rpartition(":")
-    if not colon:  # a word such as "auto": only the engine knows where that is
+    host, port = host_and_port(spec.address, 0)
+    if not port:  # a word such as "auto": only the engine knows where that is
         with runner:
             return
     seconds = spec.options.get("connect_timeout", CONNECT_SECONDS)
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
+        socket.create_connection((host, port), timeout=seconds).close()
     except OSError as error:
         raise EngineUnreachable(
             f"no {spec.backend} answers at {hide_in_text(spec.address)} (tried for {seconds:g} s at most): {error}",

@@ -1,6 +1,6 @@
-"""The private names of Prefect that this package uses: a Prefect that moves one fails here, with a sentence.
+"""The private names of Prefect that this package uses: a release that moves one fails here, with a sentence.
 
-Names stand in `_prefect/private.py`; attributes of the stock runners are used by the subclasses in `backends`.
+The names are imported by `_prefect/private.py` alone; the subclasses in `backends` use attributes of the stock runners.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import prefect_anyrunner
-from prefect_anyrunner._worker import engine as _worker_engine
+from prefect_anyrunner._worker import engine as worker_engine
 
 NAMES = {
     "prefect.task_engine:_create_task_run_locally": {
@@ -30,12 +30,13 @@ NAMES = {
 def test_prefect_still_has(place: str) -> None:
     module, _, name = place.partition(":")
     found = getattr(importlib.import_module(module), name, None)
-    assert found is not None, f"Prefect moved {place}: find its new place, or what replaced it, for _prefect.py"
+    assert found is not None, f"Prefect moved {place}: find its new place, or its successor, for _prefect/private.py"
     missing = NAMES[place] - set(inspect.signature(found).parameters)
-    assert not missing, f"{place} no longer takes {sorted(missing)}: see who calls it through _prefect.py"
+    assert not missing, f"{place} no longer takes {sorted(missing)}: see who calls it through _prefect/private.py"
 
 
-# Where an attribute is used, and by what in its own class.
+ENGINE = {"dask": pytest.mark.dask, "ray": pytest.mark.ray}
+# The class that has a private attribute which we use, and the attribute.
 ATTRIBUTES = {
     ("prefect.futures:PrefectTaskRunFuture", "_final_state"),
     ("prefect._internal.concurrency.services:QueueService", "_queue"),
@@ -48,6 +49,7 @@ ATTRIBUTES = {
     ("prefect.task_runners:ProcessPoolTaskRunner", "_subprocess_message_queue"),
     ("prefect._internal.compatibility.async_dispatch:async_dispatch", "_sync"),
     ("prefect_dask.task_runners:DaskTaskRunner", "_client"),
+    ("prefect_dask.task_runners:DaskTaskRunner", "_exit_stack"),
     ("prefect_dask.task_runners:DaskTaskRunner", "_cluster"),
     ("prefect_ray.task_runners:RayTaskRunner", "_ray_context"),
     ("prefect_ray.task_runners:RayTaskRunner", "_owns_ray"),
@@ -59,8 +61,36 @@ def test_prefect_still_uses(place: str, attribute: str) -> None:
     module, _, name = place.partition(":")
     source = inspect.getsource(getattr(importlib.import_module(module), name))
     assert re.search(rf"\b{attribute}\b", source), (
-        f"{name} no longer has {attribute}: see who uses it in prefect_anyrunner, and what replaced it"
+        f"{name} no longer has {attribute}: see who uses it in prefect_anyrunner, and find its successor"
     )
+
+
+RUNNERS = {
+    "thread": "ThreadPoolTaskRunner",
+    "process": "ProcessPoolTaskRunner",
+    "dask": "DaskTaskRunner",
+    "ray": "RayTaskRunner",
+}
+
+
+@pytest.mark.parametrize("backend", [pytest.param(name, marks=ENGINE.get(name, ())) for name in RUNNERS])
+def test_private_attributes_of_stock_runners_are_all_listed(backend: str) -> None:
+    runner = getattr(importlib.import_module(f"prefect_anyrunner.backends.{backend}"), RUNNERS[backend])
+    ours = [kind for kind in runner.__mro__ if kind.__module__.startswith("prefect_anyrunner.")]
+    stock = [kind for kind in runner.__mro__ if kind.__module__.startswith("prefect") and kind not in ours]
+    listed = {attribute for place, attribute in ATTRIBUTES if place in map(place_of, stock)}
+    missing = (own_names(ours) & own_names(stock)) - listed
+    assert not missing, f"{runner.__name__} uses {sorted(missing)} of the stock runner: add it to ATTRIBUTES"
+
+
+def place_of(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def own_names(kinds: list[type]) -> set[str]:
+    """Return the private names that the source of classes reads or writes on `self`, or defines."""
+    source = "\n".join(map(inspect.getsource, kinds))
+    return {name for found in re.findall(r"\bself\.(_[a-z]\w*)|\bdef (_[a-z]\w*)", source) for name in found if name}
 
 
 def test_private_names_stand_in_one_place() -> None:
@@ -83,10 +113,10 @@ def test_private_names_stand_in_one_place() -> None:
     assert not found, "private names of Prefect outside _prefect/private.py:\n" + "\n".join(found)
 
 
-@pytest.mark.parametrize("engine", [_worker_engine._SyncEngine, _worker_engine._AsyncEngine])
+@pytest.mark.parametrize("engine", [worker_engine._SyncEngine, worker_engine._AsyncEngine])
 def test_the_engine_still_has_what_workers_override(engine: Any) -> None:
-    """`run_sync` and `run_async` go through these as Prefect's own functions do."""
+    """`run_sync` and `run_async` call these as Prefect's own functions do."""
     steps = {"start", "is_running", "wait_until_ready", "asset_context", "run_context", "transaction_context"}
     missing = {*steps, "call_task_fn", "set_state"} - set(dir(engine))
-    assert not missing, f"Prefect's task engine has no {sorted(missing)} any more: compare _worker_engine.py with it"
+    assert not missing, f"Prefect's task engine has no {sorted(missing)} any more: compare _worker/engine.py with it"
     assert "_telemetry" in engine.__dataclass_fields__, "Prefect's task engine keeps its telemetry elsewhere now"

@@ -15,7 +15,7 @@ from prefect_anyrunner._base.safe_text import described
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.api import task_runs
-from prefect_anyrunner._prefect.states import _judged, upstream_in
+from prefect_anyrunner._prefect.states import because, error_of_message, status_of, upstream_in
 
 MAX_DEPTH = 50
 """How many runs up a blocked one the root is looked for."""
@@ -66,8 +66,7 @@ def _named(outcome: Outcome, run: TaskRun | None) -> Outcome:
             # The body ended, but what it left did not get here: say both.
             told = f"{outcome.error}; the Prefect API has it as {state.name}"
             error = CrashedRun(f"{told}: {state.message}" if state.message else told)
-            error.__cause__ = outcome.error.__cause__ if outcome.error is not None else None
-            facts["error"] = error
+            facts["error"] = because(error, outcome.error.__cause__ if outcome.error is not None else None)
     return replace(outcome, **facts)
 
 
@@ -91,22 +90,16 @@ def _with_root(
     roots = _roots(start, known, runs)
     if not roots:
         text = f"An upstream task run was lost: {described(cause)}" if cause is not None else str(outcome.error)
-        return replace(outcome, error=_because(text, cause))
+        return replace(outcome, error=because(UpstreamTaskError(text), cause))
     first = roots[0]
     text = f"Upstream task run {first.task_run_name!r} ({first.task_run_id}) ended {first.status.value}"
     if first.error is not None:
         text += f": {described(first.error)}"
     return replace(
         outcome,
-        error=_because(text, first.error),
+        error=because(UpstreamTaskError(text), first.error),
         upstream=tuple(root.task_run_id for root in roots if root.task_run_id is not None),
     )
-
-
-def _because(text: str, cause: BaseException | None) -> UpstreamTaskError:
-    error = UpstreamTaskError(text)
-    error.__cause__ = cause
-    return error
 
 
 def _roots(start: list[UUID], known: dict[UUID, Outcome], runs: dict[UUID, TaskRun]) -> list[Outcome]:
@@ -154,14 +147,14 @@ def _inputs(run: TaskRun) -> list[UUID]:
 def _of_run(run: TaskRun) -> Outcome:
     """Return what the API alone knows of a run: no value, no exception, but the text of its state."""
     state = run.state
-    status, error = _judged(state)
+    status = status_of(state)
     return Outcome(
         task_name=task_name(run),
         task_run_id=run.id,
         task_run_name=run.name,
         status=status,
         state=state,
-        error=error,
+        error=error_of_message(state),
         upstream=upstream_in(state.message or "") if status is Status.BLOCKED and state is not None else (),
         attempts=max(run.run_count, 1),
         started=run.start_time,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import State
@@ -24,12 +24,9 @@ from prefect.futures import PrefectFuture, PrefectWrappedFuture
 from prefect_anyrunner._base.safe_text import described, error_text
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
-from prefect_anyrunner._prefect.private import ResultRecord, error_in, final_state, result_in
-from prefect_anyrunner._prefect.states import _data_error, upstream_in
+from prefect_anyrunner._prefect.private import final_state
+from prefect_anyrunner._prefect.states import because, error_of, held_error, result_of, status_of, upstream_in
 from prefect_anyrunner._waiting.stock.state_future import UNNAMED, StateFuture
-
-E = TypeVar("E", bound=BaseException)
-
 
 FETCH = 5.0
 """How many seconds one look may take to fetch the result of a run that has ended; then it looks again later."""
@@ -132,21 +129,22 @@ class StockRun:
         return self._of_state(state) if state is not None else None
 
     def _of_state(self, state: State[Any]) -> Outcome:
-        if state.is_completed():
+        status = status_of(state)
+        if status is Status.COMPLETED:
             try:
-                value = state.data.result if isinstance(state.data, ResultRecord) else _fetched(state)
+                value = result_of(state)
             except Exception as problem:
                 return self._crashed(f"its result cannot be read: {described(problem)}", problem, state)
             return self._made(Status.COMPLETED, state=state, _value=value)
-        if state.is_failed():
-            return self._made(Status.FAILED, state=state, error=_failure(state))
-        if state.is_cancelled() or state.is_cancelling():
+        if status is Status.FAILED:
+            return self._made(status, state=state, error=_failure(state))
+        if status is Status.CANCELLED or state.is_cancelling():
             return self._made(Status.CANCELLED, state=state, error=CancelledRun(state.message or "Run cancelled."))
-        if state.is_crashed():
-            cause = _data_error(state)
+        if status is Status.CRASHED:
+            cause = held_error(state)
             blocked = self._of_lost_upstream(cause) if cause is not None else None
             return blocked or self._crashed(state.message or "Run crashed.", cause, state)
-        if state.is_pending() and state.name == "NotReady":
+        if status is Status.BLOCKED:
             return self._blocked(state.message or "", state=state)
         return self._crashed(f"it stopped in state {state.name or state.type.value}", None, state)
 
@@ -154,9 +152,7 @@ class StockRun:
         if isinstance(error, UpstreamTaskError):
             return self._blocked(str(error))
         if _is_withdrawal(error):
-            return self._made(
-                Status.CANCELLED, error=_because(CancelledRun("It was cancelled before it ended."), error)
-            )
+            return self._made(Status.CANCELLED, error=because(CancelledRun("It was cancelled before it ended."), error))
         return self._of_lost_upstream(error) or self._crashed("", error)
 
     def _of_lost_upstream(self, error: BaseException) -> Outcome | None:
@@ -168,13 +164,8 @@ class StockRun:
         return None
 
     def _blocked(self, text: str, *, state: State[Any] | None = None, cause: BaseException | None = None) -> Outcome:
-        error = UpstreamTaskError(text or "An upstream task run did not complete.")
-        return self._made(
-            Status.BLOCKED,
-            state=state,
-            error=error if cause is None else _because(error, cause),
-            upstream=upstream_in(text),
-        )
+        error = because(UpstreamTaskError(text or "An upstream task run did not complete."), cause)
+        return self._made(Status.BLOCKED, state=state, error=error, upstream=upstream_in(text))
 
     def _crashed(self, text: str, cause: BaseException | None, state: State[Any] | None = None) -> Outcome:
         if _is_ray_task_error(cause) and isinstance(getattr(cause, "cause", None), BaseException):
@@ -185,8 +176,7 @@ class StockRun:
             return self._made(Status.CRASHED, state=state, error=cause)
         if cause is not None and (not text or not error_text(cause) or error_text(cause) not in text):
             text = f"{text} ({described(cause)})" if text else described(cause)
-        error = CrashedRun(text)
-        return self._made(Status.CRASHED, state=state, error=error if cause is None else _because(error, cause))
+        return self._made(Status.CRASHED, state=state, error=because(CrashedRun(text), cause))
 
     def _made(self, status: Status, **facts: Any) -> Outcome:
         state = facts.get("state")
@@ -224,18 +214,6 @@ def _is_withdrawal(error: BaseException) -> bool:
     return isinstance(error, concurrent.futures.CancelledError) and "lost" not in str(getattr(error, "reason", ""))
 
 
-def _because(error: E, cause: BaseException) -> E:
-    error.__cause__ = cause
-    return error
-
-
-def _fetched(state: State[Any]) -> Any:
-    return result_in(state, raise_on_failure=False)
-
-
 def _failure(state: State[Any]) -> Exception:
-    try:
-        error = error_in(state)
-    except Exception as problem:  # the state's data is no error at all, or is gone
-        return _because(FailedRun(state.message or "Run failed."), problem)
-    return error if isinstance(error, Exception) else _because(FailedRun(state.message or "Run failed."), error)
+    error = error_of(state)
+    return error if isinstance(error, Exception) else because(FailedRun(state.message or "Run failed."), error)

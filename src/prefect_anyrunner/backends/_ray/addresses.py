@@ -7,10 +7,10 @@ import re
 import secrets
 import socket
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import ray
 
+from prefect_anyrunner._base.addresses import host_and_port
 from prefect_anyrunner._base.errors import VersionSkew
 
 OWN = "local"
@@ -32,14 +32,13 @@ def is_same(one: str, other: str) -> bool:
     """Return whether two addresses stand for one Ray."""
     if one.startswith("ray://") != other.startswith("ray://"):
         return False  # a client server does not report which Ray it belongs to
-    (host, port), (other_host, other_port) = host_and_port(one), host_and_port(other)
+    (host, port), (other_host, other_port) = ray_host_and_port(one), ray_host_and_port(other)
     return port == other_port and (host == other_host or bool(_numbers(host) & _numbers(other_host)))
 
 
-def host_and_port(address: str) -> tuple[str, int]:
-    """Return the host and the port of an address."""
-    parts = urlsplit(address if "//" in address else f"//{address}")
-    return parts.hostname or "", parts.port or (10001 if parts.scheme == "ray" else 6379)
+def ray_host_and_port(address: str) -> tuple[str, int]:
+    """Return the host and the port of an address of a Ray."""
+    return host_and_port(address, 10001 if address.startswith("ray://") else 6379)
 
 
 def _numbers(host: str) -> set[str]:

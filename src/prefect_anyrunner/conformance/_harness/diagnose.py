@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from prefect_anyrunner import Outcome
+from prefect_anyrunner._base.safe_text import clipped, error_text, short_repr
 from prefect_anyrunner.conformance import Subject
 
 
 def told(error: BaseException) -> str:
     """Return in a line or two what went wrong: the error, and the line of the case with the values in it."""
-    said = _first_line(error)
+    said = error_text(error, 300)
     if isinstance(error, TimeoutError) and isinstance(error.__context__, Exception):
         return told(error.__context__)  # it failed, and then the flow run did not end, either
     if isinstance(error, TimeoutError) and not said:
@@ -28,14 +29,6 @@ def told(error: BaseException) -> str:
     if isinstance(error, AssertionError) and said:
         return said
     return " | ".join(filter(None, [line if said == "" else f"{name}: {said}", *_values(line, step.tb_frame)]))
-
-
-def _first_line(error: BaseException) -> str:
-    try:
-        lines = str(error).strip().splitlines()
-    except Exception:
-        return ""
-    return _clipped(lines[0], 300) if lines else ""
 
 
 def _steps_of_cases(error: BaseException) -> Iterator[types.TracebackType]:
@@ -59,17 +52,10 @@ def _values(line: str, frame: types.FrameType) -> Iterable[str]:
     for name in dict.fromkeys(names):
         value = frame.f_locals.get(name)
         if value is not None and not isinstance(value, types.ModuleType | types.FunctionType | type | Subject):
-            yield f"{name} = {_clipped(_shown(value), 200)}"
+            yield f"{name} = {clipped(_shown(value), 200)}"
 
 
 def _shown(value: Any) -> str:
-    try:
-        if isinstance(value, Outcome):
-            return f"{value.status.value}, {value.error!r}" if value.error is not None else f"{value.status.value}"
-        return repr(value)
-    except Exception:  # of a case about an error that cannot be printed
-        return f"a {type(value).__name__} that cannot be printed"
-
-
-def _clipped(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+    if not isinstance(value, Outcome):
+        return short_repr(value)
+    return value.status.value if value.error is None else f"{value.status.value}, {short_repr(value.error)}"
