@@ -13,16 +13,16 @@ AnyRunnerError
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+from prefect_anyrunner._base.public import public
 
 
+@public
 class AnyRunnerError(Exception):
     """Whatever this package raises on its own account."""
 
 
+@public
 class SpecError(AnyRunnerError, ValueError):
     """A runner specification cannot be used.
 
@@ -40,10 +40,12 @@ class SpecError(AnyRunnerError, ValueError):
         return f"{len(self.problems)} problems:\n" + "\n".join(f"  - {problem}" for problem in self.problems)
 
 
+@public
 class BackendUnavailable(AnyRunnerError, ImportError):
     """The backend asked for is known, but a package it needs is not installed; the text holds the install line."""
 
 
+@public
 class EngineUnreachable(AnyRunnerError, ConnectionError):
     """No engine answered at `address` within the connect timeout, or the one that did has gone since.
 
@@ -58,10 +60,12 @@ class EngineUnreachable(AnyRunnerError, ConnectionError):
         return type(self), self.args, {"address": self.address}
 
 
+@public
 class ApiUnreachable(AnyRunnerError, ConnectionError):
     """A worker cannot reach the Prefect API; the text names the worker and the URL, and says what to set."""
 
 
+@public
 class VersionSkew(AnyRunnerError, RuntimeError):
     """A scheduler or worker runs other versions than the flow, so that one would misread what the other pickles.
 
@@ -80,5 +84,6 @@ class VersionSkew(AnyRunnerError, RuntimeError):
         return f"{self.where} has {there}, this flow runs {here}: install the same on both."
 
 
+@public
 class CannotTravel(AnyRunnerError, TypeError):
     """An argument or a result cannot be pickled on its way to or from a worker, or not rebuilt there (rule V1)."""

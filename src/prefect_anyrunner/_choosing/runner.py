@@ -12,6 +12,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner._base.errors import AnyRunnerError, SpecError
+from prefect_anyrunner._base.public import public
 from prefect_anyrunner._choosing.spec import RunnerSpec
 
 Spec = str | Mapping[str, Any] | RunnerSpec
@@ -24,6 +25,7 @@ _forced: ContextVar[RunnerSpec | None] = ContextVar("prefect_anyrunner_forced", 
 _SPEC_ATTRIBUTE = "_anyrunner_spec"
 
 
+@public
 @contextmanager
 def use_runner(spec: Spec) -> Iterator[RunnerSpec]:
     """Make every `AnyTaskRunner` inside the block resolve to `spec`, whatever else asks for another one.
@@ -42,6 +44,7 @@ def use_runner(spec: Spec) -> Iterator[RunnerSpec]:
         _forced.reset(token)
 
 
+@public
 def pick(spec: Spec | None = None) -> TaskRunner[Any]:
     """Return the task runner of the backend that is asked for, not started, in the order of `RunnerSpec.load`.
 
@@ -65,6 +68,7 @@ def _surrounding() -> RunnerSpec | None:
     return forced
 
 
+@public
 class AnyTaskRunner(TaskRunner[Any]):
     """The task runner that configuration chooses, each time a run starts.
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner._base.errors import SpecError
+from prefect_anyrunner._base.public import public
 from prefect_anyrunner._base.secrets import hide, hide_in_text
 from prefect_anyrunner._choosing.files import RunnerFile, read_nearest
 from prefect_anyrunner._choosing.parse import Draft, _draft_of_mapping, parse_url
@@ -23,6 +24,7 @@ ENVIRONMENT_VARIABLE = "ANYRUNNER"
 
 
 @dataclass(frozen=True, repr=False)
+@public
 class RunnerSpec:
     """Says which task runner a flow runs on: validated, frozen, picklable, comparable.
 

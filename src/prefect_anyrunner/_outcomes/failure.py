@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from prefect_anyrunner._base.errors import AnyRunnerError
+from prefect_anyrunner._base.public import public
+from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
 
-if TYPE_CHECKING:
-    from prefect_anyrunner._outcomes.outcome import Outcome
 
-
+@public
 class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
     """Task runs did not complete.
 
@@ -49,8 +50,6 @@ class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from dataclasses import replace
-
         place = {id(member): number for number, member in enumerate(self.exceptions)}
         # An outcome whose error is a member gives it away and remembers which, so that it is that member again later.
         outcomes = [
@@ -67,8 +66,6 @@ class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
 def _rebuilt(
     kind: type[TaskRunsFailed], message: str, members: list[bytes], outcomes: list[tuple[Outcome, int | None]]
 ) -> TaskRunsFailed:
-    from dataclasses import replace
-
     errors = [_as_exception(unpack_error(member)) for member in members]
     return kind(
         message,

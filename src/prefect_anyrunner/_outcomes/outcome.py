@@ -13,6 +13,7 @@ from prefect.exceptions import CrashedRun
 from prefect.states import Failed
 
 from prefect_anyrunner._base.errors import CannotTravel
+from prefect_anyrunner._base.public import public
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._prefect.states import lost_state
@@ -21,6 +22,7 @@ from prefect_anyrunner._serialization.unpack import unpack_error
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+@public
 class Outcome:
     """What became of one task run.
 

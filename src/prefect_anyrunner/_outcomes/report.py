@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, overload
 
+from prefect_anyrunner._base.public import public
 from prefect_anyrunner._base.safe_text import error_text
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.failure import TaskRunsFailed
@@ -21,6 +22,7 @@ GROUPS_IN_NOTE = 10
 """How many groups of alike failures the note on a `TaskRunsFailed` lists."""
 
 
+@public
 class Report(Sequence[Outcome]):
     """The outcomes of one wait, in the order of the futures that were passed (rule O1).
 

@@ -16,6 +16,7 @@ from prefect.context import FlowRunContext
 from prefect.tasks import Task
 from prefect.utilities.collections import visit_collection
 
+from prefect_anyrunner._base.public import public
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._outcomes.outcome import Outcome
@@ -34,6 +35,7 @@ _CHUNKS = 4
 """Into how many parts a window is cut: runs are submitted a part at a time, for that is cheaper than one by one."""
 
 
+@public
 def map_settled(
     task: Task[Any, Any],
     *iterables: Any,

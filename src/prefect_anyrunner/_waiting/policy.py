@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
 
+from prefect_anyrunner._base.public import public
+
 Then = Literal["finish", "drain", "cancel"]
 
 
 @dataclass(frozen=True)
+@public
 class FailurePolicy:
     """How many failures are still a success, and what to do once more have failed.
 

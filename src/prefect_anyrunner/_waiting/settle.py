@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, TypeVar
 
+from prefect_anyrunner._base.public import public
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._outcomes.report import Report
 from prefect_anyrunner._prefect.private import raise_if_suspended
@@ -19,6 +20,7 @@ from prefect_anyrunner._waiting.wait_set import Waiting
 T = TypeVar("T")
 
 
+@public
 def settle(
     futures: Any,
     *,
@@ -47,6 +49,7 @@ def settle(
     return _settled(_Settling(futures, policy, timeout), progress)
 
 
+@public
 def gather(
     futures: Any,
     *,
@@ -67,6 +70,7 @@ def gather(
     return settling.results(_settled(settling, progress), default)
 
 
+@public
 async def asettle(
     futures: Any,
     *,
@@ -81,6 +85,7 @@ async def asettle(
     return await _asettled(_Settling(futures, policy, timeout), progress)
 
 
+@public
 async def agather(
     futures: Any,
     *,
@@ -94,6 +99,7 @@ async def agather(
     return settling.results(await _asettled(settling, progress), default)
 
 
+@public
 class as_settled:  # used like a function, as `concurrent.futures.as_completed` is
     """Iterate over outcomes as runs end, with `for` or with `async for`.
 
