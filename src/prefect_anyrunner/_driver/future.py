@@ -86,7 +86,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         if not self._done.done():
             return None
         outcome = self._done.result()
-        return outcome.brought() if outcome.is_lost else outcome
+        return outcome.fetched() if outcome.is_lost else outcome
 
     @property
     def wrapped_future(self) -> concurrent.futures.Future[Outcome]:
@@ -113,7 +113,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         outcome = self.outcome()
         if outcome is None:
             return super().state
-        outcome = outcome.brought()
+        outcome = outcome.fetched()
         state = outcome.state
         assert state is not None
         if isinstance(outcome._value, LazyValue) and state.data is None:
@@ -142,7 +142,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         outcome = self.outcome()
         if outcome is None:
             raise TimeoutError(f"Task run {self.task_run_id} did not complete within {timeout} seconds")
-        outcome = outcome.brought()
+        outcome = outcome.fetched()
         if outcome.status is Status.COMPLETED:
             value: R = outcome.value
             return value

@@ -79,7 +79,7 @@ class SettleSession:
 
     def results(self, report: Report, default: Any) -> Any:
         """Return the results in the shape of the argument; raise `TaskRunsFailed` for the failures."""
-        report = report.brought()
+        report = report.fetched()
         report.raise_for_failures()
         return self._unflatten(report.results(default=default))
 
