@@ -33,7 +33,7 @@ def use(value: Any) -> int:
 
 def is_kept(outcome: Outcome) -> bool:
     held = outcome._value
-    return isinstance(held, LazyValue) and held._make is not None
+    return isinstance(held, LazyValue) and held._load is not None
 
 
 def runner(address: str) -> Any:

@@ -22,11 +22,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from prefect_anyrunner._base.public import public
 
+
+@public
 class AnyRunnerError(Exception):
     """Base class of all errors that this package raises itself."""
 
 
+@public
 class SpecError(AnyRunnerError, ValueError):
     """A runner specification cannot be used.
 
@@ -44,10 +48,12 @@ class SpecError(AnyRunnerError, ValueError):
         return f"{len(self.problems)} problems:\n" + "\n".join(f"  - {problem}" for problem in self.problems)
 
 
+@public
 class BackendUnavailable(AnyRunnerError, ImportError):
     """A known backend needs a package that is not installed; the text holds the command that installs it."""
 
 
+@public
 class EngineUnreachable(AnyRunnerError, ConnectionError):
     """The engine at `address` did not answer within the connect timeout, or answers no longer.
 
@@ -62,10 +68,12 @@ class EngineUnreachable(AnyRunnerError, ConnectionError):
         return type(self), self.args, {"address": self.address}
 
 
+@public
 class ApiUnreachable(AnyRunnerError, ConnectionError):
     """A worker cannot reach the Prefect API; the text names the worker, the URL, and the variable to set."""
 
 
+@public
 class VersionSkew(AnyRunnerError, RuntimeError):
     """A scheduler or worker runs other versions than the flow, so that each would misread the other's pickles.
 
@@ -84,5 +92,6 @@ class VersionSkew(AnyRunnerError, RuntimeError):
         return f"{self.where} has {there}, this flow runs {here}: install the same on both."
 
 
+@public
 class CannotTravel(AnyRunnerError, TypeError):
     """An argument or a result cannot be pickled for a worker or by one, or cannot be rebuilt there (rule V1)."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from prefect_anyrunner._base.public import public
 
+
+@public
 class Status(StrEnum):
     """How a task run ended; each status means the same on every runner."""
 

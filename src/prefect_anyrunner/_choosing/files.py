@@ -1,16 +1,16 @@
-"""The files a runner is chosen in: `anyrunner.toml`, or `[tool.anyrunner]` in `pyproject.toml`, the nearest upwards."""
+"""The files that choose a runner: the nearest `anyrunner.toml`, or `[tool.anyrunner]` in `pyproject.toml`."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from prefect_anyrunner._base.errors import SpecError
+from prefect_anyrunner._choosing.suggest import did_you_mean
 
 OWN_FILE = "anyrunner.toml"
 PROJECT_FILE = "pyproject.toml"
@@ -18,23 +18,26 @@ PROJECT_FILE = "pyproject.toml"
 
 @dataclass(frozen=True)
 class Entry:
-    """One value of a file: what stands there, where that is, and the folder that relative paths start from."""
+    """A value that describes a runner, the place it was read from, and the folder that its relative paths start from.
+
+    `folder` is None if the value was not read from a file.
+    """
 
     value: Any
     place: str
-    folder: Path
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
 class RunnerFile:
-    """What the nearest folder with a runner file says: `runner` is its default, `runners` its named tables."""
+    """The content of the nearest folder with a runner file: `runner` is its default, `runners` are its named tables."""
 
     runner: Entry | None = None
     runners: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def read_nearest(folder: Path) -> RunnerFile:
-    """Return what the nearest folder at or above `folder` says; nothing there is an empty `RunnerFile`.
+    """Return the content of the nearest folder at or above `folder` that chooses runners; empty if none does.
 
     Within one folder `anyrunner.toml` comes before `pyproject.toml`, and both may define named runners. Raises
     SpecError with every problem found: a file that is not TOML, an unknown key, two runners of the same name.
@@ -57,7 +60,7 @@ def _own(path: Path) -> dict[str, Any] | None:
 
 def _project(path: Path) -> tuple[Path, dict[str, Any] | None]:
     raw = _bytes(path)
-    # A project file that never speaks of us is none of our business, not even when it is broken.
+    # A project file that does not mention us is not ours to check, not even if it is broken.
     if raw is None or b"anyrunner" not in raw:
         return path, None
     tool = _toml(path, raw).get("tool")
@@ -78,7 +81,7 @@ def _toml(path: Path, raw: bytes) -> dict[str, Any]:
     try:
         return tomllib.loads(raw.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        # TOML itself forbids a table twice; its message then names neither the table nor what to do.
+        # TOML forbids defining a table twice, but the message of its parser names neither the table nor a remedy.
         hint = " (are two runners named the same?)" if "Cannot declare" in str(error) else ""
         raise SpecError(f"{path}: is not valid TOML: {error}{hint}") from error
 
@@ -93,8 +96,7 @@ def _merge(found: list[tuple[Path, dict[str, Any]]]) -> RunnerFile:
             if key == "runner":
                 runner = runner or Entry(value, f"{path}: {prefix}runner", path.parent)
             elif key != "runners":
-                close = get_close_matches(key, ["runner", "runners"], n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else "; there are 'runner' and 'runners'"
+                hint = did_you_mean(key, ["runner", "runners"], "; known keys are 'runner' and 'runners'")
                 problems.append(f"{path}: unknown key {prefix}{key}{hint}")
             elif not isinstance(value, dict):
                 problems.append(f"{path}: {prefix}runners is not a table of runners")

@@ -1,4 +1,4 @@
-"""From a URL, a mapping or a name to a draft of a specification."""
+"""Drafts of a specification, from a URL or a mapping."""
 
 from __future__ import annotations
 
@@ -13,22 +13,9 @@ from prefect_anyrunner._base.secrets import hide_in_text
 from prefect_anyrunner.backends import _registry
 
 
-def _draft_of_mapping(mapping: Mapping[str, Any], place: str, folder: Path | None) -> Draft:
-    options = {str(key): value for key, value in mapping.items() if key not in ("backend", "address")}
-    problems = []
-    backend, address = mapping.get("backend"), mapping.get("address")
-    if not isinstance(backend, str) or not backend:
-        problems.append("'backend' is missing" if backend is None else "'backend' is not a name")
-    if address is not None and not isinstance(address, str):
-        problems.append("'address' is not a text")
-    if problems:
-        raise SpecError(f"{place}: {problem}" for problem in problems)
-    return Draft(str(backend), place, address=address, options=options, folder=folder)
-
-
 @dataclass(frozen=True)
 class Draft:
-    """What a spec says, not yet checked. `text`: it is a URL, so every option is text."""
+    """A spec that has not been checked. `text`: it was a URL, so every option is text."""
 
     backend: str
     place: str
@@ -40,13 +27,13 @@ class Draft:
     problems: tuple[str, ...] = ()
 
     def places(self) -> dict[str, str]:
-        """Return where each part stands: in one place, since a spec is one text or one table."""
+        """Return the place of each part, which is the same for all, because a spec is one text or one table."""
         parts = ["backend", *(["address"] if self.address else []), *self.options]
         return dict.fromkeys(parts, self.place)
 
 
 def parse_url(url: str, place: str) -> Draft:
-    """Split a URL into a draft; what is wrong with its form becomes one of its problems."""
+    """Return the draft that a URL describes; mistakes in its form become problems of the draft."""
     scheme, _, rest = url.partition("://")
     rest, mark, _ = rest.partition("#")
     address, _, query = rest.partition("?")
@@ -72,3 +59,17 @@ def parse_url(url: str, place: str) -> Draft:
         text=True,
         problems=tuple(problems),
     )
+
+
+def draft_of_mapping(mapping: Mapping[str, Any], place: str, folder: Path | None) -> Draft:
+    """Return the draft that a mapping describes; `folder` is where its relative paths start. Raises SpecError."""
+    options = {str(key): value for key, value in mapping.items() if key not in ("backend", "address")}
+    problems = []
+    backend, address = mapping.get("backend"), mapping.get("address")
+    if not isinstance(backend, str) or not backend:
+        problems.append("'backend' is missing" if backend is None else "'backend' is not a name")
+    if address is not None and not isinstance(address, str):
+        problems.append("'address' is not text")
+    if problems:
+        raise SpecError(f"{place}: {problem}" for problem in problems)
+    return Draft(str(backend), place, address=address, options=options, folder=folder)

@@ -1,11 +1,11 @@
-"""`RunnerSpec`: which runner, with which options, and who said so."""
+"""`RunnerSpec`: the runner that a flow runs on, its options, and the sources of both."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -13,26 +13,28 @@ from typing import Any, Self
 from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner._base.errors import SpecError
+from prefect_anyrunner._base.public import public
 from prefect_anyrunner._base.secrets import hide, hide_in_text
-from prefect_anyrunner._choosing.files import RunnerFile, read_nearest
-from prefect_anyrunner._choosing.parse import Draft, _draft_of_mapping, parse_url
+from prefect_anyrunner._choosing.files import Entry, RunnerFile, read_nearest
+from prefect_anyrunner._choosing.parse import Draft
+from prefect_anyrunner._choosing.sources import draft_of, first_source, unknown_runner
 from prefect_anyrunner._choosing.validate import check
 from prefect_anyrunner.backends import _builtin, _registry
 
-ENVIRONMENT_VARIABLE = "ANYRUNNER"
-
 
 @dataclass(frozen=True, repr=False)
+@public
 class RunnerSpec:
-    """Says which task runner a flow runs on: validated, frozen, picklable, comparable.
+    """The choice of a task runner: validated, frozen, picklable, comparable.
 
-    `backend`: "thread", "process", "dask", "ray", or the name of one that a package added.
-    `address`: where an existing engine is, as the engine writes it (`tcp://host:8786`), or None.
-    `options`: the backend's options, of their proper types.
-    `source`: what chose this runner. `origins`: for "backend", "address" and each option, the place it was read from.
-    Two specs are equal when they ask for the same runner, wherever they were read.
-    Raises SpecError, with every problem, when the backend is unknown or an option is wrong. Its text, like `repr` and
-    `str` of a spec, never holds a password.
+    `backend`: "thread", "process", "dask", "ray", or the name of a backend that a package added.
+    `address`: the address of an existing engine, as the engine writes it (`tcp://host:8786`), or None.
+    `options`: the backend's options, converted to their types.
+    `source`: the source that chose this runner. `origins`: for "backend", "address" and each option, the place that it
+    was read from.
+    Two specs are equal if they ask for the same runner, wherever they were read.
+    Raises SpecError, with every problem, if the backend is unknown or an option is wrong. Its text, and `repr` and
+    `str` of a spec, never contain a password.
     """
 
     backend: str
@@ -59,11 +61,11 @@ class RunnerSpec:
 
     @classmethod
     def parse(cls, url: str, *, place: str = "spec") -> Self:
-        """Return the spec that a URL or the bare name of a backend stands for; reads no file.
+        """Return the spec that a URL or the bare name of a backend describes; reads no file.
 
-        `place`: how an error names where the text came from. Raises SpecError.
+        `place`: the name that errors give to the source of the text. Raises SpecError.
         """
-        return cls._of(url, place, RunnerFile)
+        return cls._of(Entry(url, place), RunnerFile)
 
     @classmethod
     def load(
@@ -74,74 +76,39 @@ class RunnerSpec:
         folder: str | os.PathLike[str] | None = None,
         place: str = "argument spec",
     ) -> RunnerSpec:
-        """Return the runner that configuration asks for.
+        """Return the spec of the runner that configuration asks for.
 
-        The first of these that says anything: `spec`; the environment variable ANYRUNNER (empty is unset); `runner` in
-        `anyrunner.toml`, then in `[tool.anyrunner]` of `pyproject.toml`, of the nearest folder at or above `folder`
-        (the working directory) that has one; `default`; "thread". Each may be a URL, a mapping, or the name of a
-        `[runners.NAME]` table of that folder; `spec` and `default` also a `RunnerSpec`.
-        Raises SpecError with every problem of the one that was asked for.
+        The first of these sources that names a runner decides: `spec`; the environment variable ANYRUNNER, unless it is
+        empty; `runner` in `anyrunner.toml`, then in `[tool.anyrunner]` of `pyproject.toml`, of the nearest folder at or
+        above `folder` (the working directory) that has either; `default`; "thread". Each may be a URL, a mapping, or
+        the name of a `[runners.NAME]` table of that folder; `spec` and `default` may also be a `RunnerSpec`.
+        Raises SpecError with every problem of the source that decides.
         """
-        files: list[RunnerFile] = []
-
-        def file() -> RunnerFile:
-            if not files:
-                files.append(read_nearest(Path(folder or Path.cwd()).absolute()))
-            return files[0]
-
-        if spec is not None:
-            return cls._of(spec, place, file)
-        if from_environment := os.environ.get(ENVIRONMENT_VARIABLE, "").strip():
-            return cls._of(from_environment, f"environment variable {ENVIRONMENT_VARIABLE}", file)
-        if (entry := file().runner) is not None:
-            return cls._of(entry.value, entry.place, file, folder=entry.folder)
-        if default is not None:
-            return cls._of(default, "argument default", file)
-        return cls._of("thread", "built-in default", file)
+        file = cache(lambda: read_nearest(Path(folder or Path.cwd()).absolute()))
+        return cls._of(first_source(spec, default, place, file), file)
 
     @classmethod
-    def _of(
-        cls,
-        spec: object,
-        place: str,
-        file: Any,
-        *,
-        folder: Path | None = None,
-        source: str | None = None,
-    ) -> Self:
-        """Return the spec of a text, a mapping or a spec; `file()` returns the file that named runners stand in."""
-        if isinstance(spec, cls):
-            return spec
-        if isinstance(spec, Mapping):
-            draft = _draft_of_mapping(spec, place, folder)
-        elif not isinstance(spec, str):
-            raise SpecError(f"{place}: a runner is a URL, a mapping or a name, not {type(spec).__name__}")
-        elif "://" in spec:
-            draft = parse_url(spec.strip(), place)
-        elif _registry.knows(name := spec.strip()):
-            draft = Draft(name, place)
-        elif (entry := file().runners.get(name)) is not None:
-            if isinstance(entry.value, str) and "://" not in entry.value and not _registry.knows(entry.value):
-                raise SpecError(f"{entry.place}: {hide_in_text(entry.value)!r} is neither a URL nor a backend")
-            return cls._of(entry.value, entry.place, file, folder=entry.folder, source=source or place)
-        else:
-            raise SpecError(f"{place}: {_unknown(name, file().runners)}")
+    def _of(cls, entry: Entry, file: Callable[[], RunnerFile]) -> Self:
+        """Return the spec that an entry describes; `file()` returns the file that defines named runners."""
+        if isinstance(entry.value, cls):
+            return entry.value
+        draft = draft_of(entry, file)
         made = cls.__new__(cls)
-        made._fill(*check(draft), source or place, draft.places())
+        made._fill(*check(draft), entry.place, draft.places())
         return made
 
     def runner(self) -> TaskRunner[Any]:
         """Return the backend's task runner, not started.
 
-        Raises BackendUnavailable, with the install line, when what the backend needs is not installed.
+        Raises BackendUnavailable, with the install line, if a package that the backend needs is not installed.
         """
         backend = _registry.get(self.backend)
-        if backend is None:  # a spec that was pickled where the backend is installed
-            raise SpecError(f"{self.source}: {_unknown(self.backend, ())}")
+        if backend is None:  # the spec was pickled where the backend is installed
+            raise SpecError(f"{self.source}: {unknown_runner(self.backend, ())}")
         return _registry.build(backend, self.address, dict(self.options))
 
     def __str__(self) -> str:
-        """Return the spec as a URL for people to read: secrets hidden, tables written out."""
+        """Return the spec as a URL for people to read: secrets are hidden, tables are written out."""
         prefix, mark, rest = (self.address or "").rpartition("://")
         own = {**_builtin.BUILT_IN, **_builtin.STOCK}
         schemes = own[self.backend].schemes if self.backend in own else {}
@@ -169,11 +136,3 @@ def _rebuild(*values: Any) -> RunnerSpec:
     made = RunnerSpec.__new__(RunnerSpec)
     made._fill(*values)
     return made
-
-
-def _unknown(name: str, named: Iterable[str]) -> str:
-    known = [*_registry.names(), *named]
-    close = get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    what = f"unknown runner {hide_in_text(name)!r}" if name else "no runner is named"
-    return f"{what}{hint} (there are {', '.join(known)})"

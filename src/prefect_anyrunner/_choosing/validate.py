@@ -1,15 +1,15 @@
-"""Checking what a spec says against what its backend understands, all problems at once."""
+"""Checks of a draft against the options and addresses of its backend; all problems are reported at once."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from prefect_anyrunner._base.errors import SpecError
 from prefect_anyrunner._base.secrets import hide, hide_in_text
 from prefect_anyrunner._choosing.parse import Draft
+from prefect_anyrunner._choosing.suggest import did_you_mean
 from prefect_anyrunner.backends import _builtin, _registry
 from prefect_anyrunner.backends._record import Backend, Option
 
@@ -31,7 +31,7 @@ def check(draft: Draft) -> tuple[str, str | None, dict[str, Any]]:
     for name, value in draft.options.items():
         option = backend.options.get(name)
         problem = (
-            # The name is hidden too: a password with a question mark in it makes a query of its own rest.
+            # The name is hidden too, because the rest of a password after its question mark would be read as a query.
             _unknown_option(hide_in_text(name), backend)
             if option is None
             else _misplaced(name, option, backend, scheme, draft.address is not None, draft.options)
@@ -40,7 +40,7 @@ def check(draft: Draft) -> tuple[str, str | None, dict[str, Any]]:
             try:
                 options[name] = option.convert(value, text=draft.text, folder=draft.folder)
             except ValueError as error:
-                # The whole table may hold secrets under any name, and says little about what is wrong with it.
+                # A table is not shown, because it may hold secrets under any name and explains little.
                 shown = "" if isinstance(value, Mapping) else f" = {hide(value, name)!r}"
                 problem = f"option {name!r}{shown} {error}"
         if problem is not None:
@@ -51,10 +51,10 @@ def check(draft: Draft) -> tuple[str, str | None, dict[str, Any]]:
 
 
 def _address(text: str, scheme: str | None, backend: Backend, problems: list[str]) -> tuple[str | None, str | None]:
-    """Return the engine's own address, and the URL scheme it has; what is wrong with it goes into `problems`."""
+    """Return the address as the engine writes it, and its URL scheme; append mistakes in it to `problems`."""
     shown = hide_in_text(text)
     if not backend.schemes and not backend.words:
-        problems.append(f"{backend.name} takes no address, but {shown!r} stands there")
+        problems.append(f"{backend.name} takes no address, got {shown!r}")
         return None, scheme
     if scheme is None:
         prefix, mark, rest = text.partition("://")
@@ -89,7 +89,7 @@ def _misplaced(
     name: str, option: Option, backend: Backend, scheme: str | None, has_address: bool, others: Mapping[str, Any]
 ) -> str | None:
     if option.when == "temporary" and has_address:
-        return f"option {name!r} is for a {backend.name} that the flow starts; it cannot stand beside an address"
+        return f"option {name!r} is for a {backend.name} that the flow starts; it cannot be combined with an address"
     if option.when == "address" and not has_address:
         return f"option {name!r} is for an existing {backend.name}; it needs an address"
     if option.scheme is not None and scheme != option.scheme:
@@ -103,16 +103,12 @@ def _unknown_option(name: str, backend: Backend) -> str:
     owners = [other.name for other in _builtin.BUILT_IN.values() if name in other.options]
     if owners:
         return f"option {name!r} belongs to {' and '.join(owners)}; {backend.name} does not have it"
-    close = get_close_matches(name, backend.options, n=1)
-    known = ", ".join(backend.options) or "none"
-    hint = f"did you mean {close[0]!r}?" if close else f"it has: {known}"
-    return f"{backend.name} has no option {name!r}; {hint}"
+    hint = did_you_mean(name, backend.options, f"; it has: {', '.join(backend.options) or 'none'}")
+    return f"{backend.name} has no option {name!r}{hint}"
 
 
 def _unknown_backend(draft: Draft) -> str:
     asked = draft.scheme or draft.backend
     known = list(_registry.names())
     schemes = [scheme for backend in _builtin.BUILT_IN.values() for scheme in backend.schemes if scheme not in known]
-    close = get_close_matches(asked, known + schemes, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"unknown backend {asked!r}{hint} (there are {', '.join(known)})"
+    return f"unknown backend {asked!r}{did_you_mean(asked, known + schemes)} (known: {', '.join(known)})"

@@ -90,7 +90,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         if not self._done.done():
             return None
         outcome = self._done.result()
-        return outcome.brought() if outcome.is_lost else outcome
+        return outcome.fetched() if outcome.is_lost else outcome
 
     @property
     def wrapped_future(self) -> concurrent.futures.Future[Outcome]:
@@ -117,7 +117,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         outcome = self.outcome()
         if outcome is None:
             return super().state
-        outcome = outcome.brought()
+        outcome = outcome.fetched()
         state = outcome.state
         assert state is not None
         if isinstance(outcome._value, LazyValue) and state.data is None:
@@ -129,9 +129,10 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         self.awaited.set()
         if not self._done.done():
             end = None if timeout is None else time.monotonic() + timeout
-            with self.release_worker():
-                if self.waits_in_engine:
-                    self.wait_in_engine((self,), timeout)
+            runner = self.runner
+            with runner.release_worker() if runner is not None else nullcontext():
+                if runner is not None and runner.waits_in_engine:
+                    runner.wait_in_engine((self,), timeout)
                 concurrent.futures.wait([self._done], None if end is None else max(0.0, end - time.monotonic()))
         raise_if_suspended()
 
@@ -146,7 +147,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         outcome = self.outcome()
         if outcome is None:
             raise TimeoutError(f"Task run {self.task_run_id} did not complete within {timeout} seconds")
-        outcome = outcome.brought()
+        outcome = outcome.fetched()
         if outcome.status is Status.COMPLETED:
             value: R = outcome.value
             return value
@@ -181,23 +182,6 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         if runner is None or self._done.done():
             return False
         return runner.cancel_runs([self.task_run_id], running=running)[0]
-
-    def release_worker(self) -> AbstractContextManager[None]:
-        """Return a context to hold around a wait for this future that is not `wait()`: it frees the worker (N1)."""
-        runner = self.runner
-        return nullcontext() if runner is None or self._done.done() else runner.release_worker()
-
-    @property
-    def waits_in_engine(self) -> bool:
-        """Whether a wait for this future that is not `wait()` frees the worker only in `wait_in_engine`."""
-        runner = self.runner
-        return runner is not None and runner.waits_in_engine
-
-    def wait_in_engine(self, futures: Sequence[AnyFuture[Any]], timeout: float | None) -> None:
-        """Wait for one of `futures`, all of this one's runner, in the way that frees the worker (rule N1)."""
-        runner = self.runner
-        if runner is not None:
-            runner.wait_in_engine(futures, timeout)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.outcome() is None and current_worker() is not None:

@@ -1,27 +1,29 @@
-"""The one exception for everything that went wrong."""
+"""`TaskRunsFailed`: one exception for all runs that did not complete."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from prefect_anyrunner._base.errors import AnyRunnerError
+from prefect_anyrunner._base.public import public
+from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
 
-if TYPE_CHECKING:
-    from prefect_anyrunner._outcomes.outcome import Outcome
 
-
+@public
 class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
     """Task runs did not complete.
 
-    Its members stand in submission order: what each body raised, and `CrashedRun`, `CancelledRun`, `UpstreamTaskError`
-    or `UnfinishedRun` of Prefect's for the other ways to fail. `outcomes` holds the outcome of each member's run, in
-    the same order. The message counts all that failed, also what is no member because it was blocked by one.
+    Its members are in submission order: the exception that each body raised, and Prefect's `CrashedRun`,
+    `CancelledRun`, `UpstreamTaskError` or `UnfinishedRun` for the other ways to fail. `outcomes` holds the outcome of
+    each member's run, in the same order. The message counts all failures, also those that are not members because a
+    member blocked them.
 
-    `except*`, `split` and `subgroup` keep the type and the outcomes that match. Pickled, it carries members that cannot
-    be pickled as stand-ins; nothing live is inside.
+    `except*`, `split` and `subgroup` keep the type and the outcomes that match. A pickle contains stand-ins for the
+    members that cannot be pickled; it refers to no future, runner or connection.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -36,10 +38,10 @@ class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
         super().__init__(message, exceptions)
 
     def derive(self, excs: Sequence[Exception], /) -> TaskRunsFailed:  # type: ignore[override]  # typeshed: generic
-        """Return a group of the same type with `excs` and the outcomes that they belong to.
+        """Return a group of the same type with `excs` and their outcomes.
 
-        A task that itself raised a group is one member; `split` may take that member apart and make a new object of
-        some of it, so outcomes are found by the exceptions at the leaves.
+        A group that a task itself raised is one member. `split` may make a new group of a part of that member, so
+        outcomes are found by the exceptions at the leaves.
         """
         kept = {id(leaf) for exc in excs for leaf in _leaves(exc)}
         return type(self)(
@@ -49,14 +51,12 @@ class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from dataclasses import replace
-
-        place = {id(member): number for number, member in enumerate(self.exceptions)}
-        # An outcome whose error is a member gives it away and remembers which, so that it is that member again later.
+        number_of = {id(member): number for number, member in enumerate(self.exceptions)}
+        # An outcome whose error is a member is pickled with the member's number instead, so that both stay one object.
         outcomes = [
             (outcome, None)
-            if id(outcome.error) not in place
-            else (replace(outcome, error=None), place[id(outcome.error)])
+            if id(outcome.error) not in number_of
+            else (replace(outcome, error=None), number_of[id(outcome.error)])
             for outcome in self.outcomes
         ]
         members = [pack_error(member) for member in self.exceptions]
@@ -67,8 +67,6 @@ class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
 def _rebuilt(
     kind: type[TaskRunsFailed], message: str, members: list[bytes], outcomes: list[tuple[Outcome, int | None]]
 ) -> TaskRunsFailed:
-    from dataclasses import replace
-
     errors = [_as_exception(unpack_error(member)) for member in members]
     return kind(
         message,

@@ -1,4 +1,4 @@
-"""A result that stays where it is until somebody asks for it."""
+"""A result that stays with its worker until its value is asked for."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from prefect.exceptions import MissingResult
 
 
 class LazyValue:
-    """A value that is made when somebody asks for it, once.
+    """A value that is loaded when it is first asked for, once.
 
-    `make` is called without arguments by the first `get()`; its result is kept and `make` is dropped. If `make` raises,
-    the error goes to whoever asked, and the next `get()` tries again; but a `MissingResult` is `lost` for good.
+    `load` is called without arguments by the first `get()`; its result is kept and `load` is dropped. If `load` raises,
+    that `get()` raises, and the next one tries again; but a `MissingResult` is final and stays in `lost`.
     """
 
-    __slots__ = ("__weakref__", "_lock", "_make", "_value", "lost")
+    __slots__ = ("__weakref__", "_load", "_lock", "_value", "lost")
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        """Keep `make` for the first `get()`."""
-        self._make: Callable[[], Any] | None = make
+    def __init__(self, load: Callable[[], Any]) -> None:
+        """Keep `load` for the first `get()`."""
+        self._load: Callable[[], Any] | None = load
         self._lock = threading.Lock()
         self._value: Any = None
         self.lost: MissingResult | None = None
 
     def get(self) -> Any:
-        """Return the value, making it on the first call."""
-        if self._make is not None:
+        """Return the value; the first call loads it."""
+        if self._load is not None:
             with self._lock:
                 if self.lost is not None:
                     raise self.lost
-                if self._make is not None:
+                if self._load is not None:
                     try:
-                        self._value = self._make()
+                        self._value = self._load()
                     except MissingResult as exc:
                         self.lost = exc
                         raise
-                    self._make = None
+                    self._load = None
         return self._value

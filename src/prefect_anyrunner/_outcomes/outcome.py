@@ -13,6 +13,7 @@ from prefect.exceptions import CrashedRun
 from prefect.states import Failed
 
 from prefect_anyrunner._base.errors import CannotTravel
+from prefect_anyrunner._base.public import public
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._prefect.states import because, lost_state
@@ -21,6 +22,7 @@ from prefect_anyrunner._serialization.unpack import unpack_error
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+@public
 class Outcome:
     """What became of one task run.
 
@@ -61,8 +63,8 @@ class Outcome:
         held = self._value
         return held.get() if isinstance(held, LazyValue) else held
 
-    def brought(self) -> Outcome:
-        """Return this outcome with its value brought here; one that is not COMPLETED if that cannot be had any more."""
+    def fetched(self) -> Outcome:
+        """Return this outcome with its value fetched, or a CRASHED or FAILED one if it cannot be fetched."""
         if not isinstance(self._value, LazyValue):
             return self
         error: Exception
@@ -117,13 +119,13 @@ class Outcome:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        told = self.brought()
-        kept = dict(told.__dict__, _value=told.value)
-        if told.state is not None:
-            kept["state"] = copy.copy(told.state)  # Prefect's model_copy would drop the timestamp
+        fetched = self.fetched()
+        kept = dict(fetched.__dict__, _value=fetched.value)
+        if fetched.state is not None:
+            kept["state"] = copy.copy(fetched.state)  # Prefect's model_copy would drop the timestamp
             kept["state"].data = None
-        if told.error is not None:
-            kept["error"] = _Packed(pack_error(told.error))
+        if fetched.error is not None:
+            kept["error"] = _Packed(pack_error(fetched.error))
         return kept
 
     def __setstate__(self, kept: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Outcomes and failures as text: pure functions, bounded in length, safe against a `__str__` that raises."""
+"""Outcomes and failures as text: pure functions whose text is bounded, also if a `__str__` raises."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from prefect_anyrunner._base.safe_text import clipped, described, error_text
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 
-NAMED_AT_MOST = 8
-"""How many runs (or ranges of them) one list in a message names before it says how many more there are."""
-KINDS_AT_MOST = 8
-"""How many kinds of failure a message tells apart before it says how many more there are."""
+MAX_NAMED = 8
+"""Number of runs, or ranges of runs, that one list in a message names before it counts the rest."""
+MAX_KINDS = 8
+"""Number of kinds of failure that a message names before it counts the rest."""
 
 
 def ranges(numbers: Iterable[int]) -> list[str]:
-    """Return ascending distinct `numbers` as texts in which runs of neighbours are one: `["3", "7-9", "20"]`."""
+    """Return `numbers`, sorted and without duplicates, as texts that join neighbours: `["3", "7-9", "20"]`."""
     spans: list[tuple[int, int]] = []
     for number in sorted(set(numbers)):
         if spans and number == spans[-1][1] + 1:
@@ -28,7 +28,7 @@ def ranges(numbers: Iterable[int]) -> list[str]:
 
 
 def label(outcome: Outcome) -> str:
-    """Return the short name of one run: its task and its place in the map, else in the argument, `load[3]`."""
+    """Return the short name of one run, `load[3]`: its task and its index in the map, else in the argument."""
     place = _place(outcome)
     return outcome.task_name if place == "" else f"{outcome.task_name}[{place}]"
 
@@ -40,9 +40,9 @@ def _place(outcome: Outcome) -> int | str:
 
 
 def labels(outcomes: Sequence[Outcome], *, together: bool = False) -> str:
-    """Return the names of several runs with neighbours joined, the first ones by name and the rest by number.
+    """Return the names of several runs: neighbours are joined, the first ones are named and the rest are counted.
 
-    `load[3], load[7-9], load[20], and 12 more`; with `together` one bracket for a task: `load[3, 7-9, 20]`.
+    Example: `load[3], load[7-9], load[20], and 12 more`; with `together` each task has one bracket, `load[3, 7-9, 20]`.
     """
     by_task: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -51,7 +51,7 @@ def labels(outcomes: Sequence[Outcome], *, together: bool = False) -> str:
     covered = 0
     for task, runs in by_task.items():
         places = _places(runs)
-        shown = places[: NAMED_AT_MOST - len(texts)]
+        shown = places[: MAX_NAMED - len(texts)]
         covered += sum(size for _, size in shown)
         if together and shown and shown[0][0]:
             texts.append(f"{task}[{', '.join(place for place, _ in shown)}]")
@@ -62,9 +62,9 @@ def labels(outcomes: Sequence[Outcome], *, together: bool = False) -> str:
 
 
 def _places(runs: Sequence[Outcome]) -> list[tuple[str, int]]:
-    """Return the places of runs of one task, each with the number of runs it stands for."""
+    """Return the places of runs of one task, each with the number of runs that it covers."""
     last = [_place(run) for run in runs]
-    if len(set(last)) < len(runs):  # {"a": [...], "b": [...]}: only the whole path tells them apart
+    if len(set(last)) < len(runs):  # as in {"a": [...], "b": [...]}, where only the whole path distinguishes runs
         return [(".".join(map(str, run.path)), 1) for run in runs]
     numbers = ranges(place for place in last if isinstance(place, int))
     words = [(place, 1) for place in last if isinstance(place, str)]
@@ -77,7 +77,7 @@ def _size(text: str) -> int:
 
 
 def kind_of(outcome: Outcome) -> str:
-    """Return what happened in one or two words: the type of the error when the body raised, else the status."""
+    """Return the kind of an outcome: the type of the error if the body raised, else the status."""
     if outcome.status is Status.FAILED and outcome.error is not None:
         return type(outcome.error).__name__
     return outcome.status.value
@@ -93,12 +93,12 @@ def headline(
     kinds: dict[str, list[Outcome]] = {}
     for member in members:
         kinds.setdefault(kind_of(member), []).append(member)
-    # What bodies raised comes first, then what happened to runs; the commonest first, ties as they were submitted.
+    # Errors of bodies come before other ends; within each, the most frequent kind first, ties in submission order.
     order = sorted(kinds.items(), key=lambda kind: (kind[1][0].status is not Status.FAILED, -len(kind[1])))
-    parts = [f"{len(runs)} {clipped(kind, 60)} ({labels(runs)})" for kind, runs in order[:KINDS_AT_MOST]]
-    if len(order) > KINDS_AT_MOST:
-        rest = sum(len(runs) for _, runs in order[KINDS_AT_MOST:])
-        parts.append(f"{rest} of {len(order) - KINDS_AT_MOST} other kinds")
+    parts = [f"{len(runs)} {clipped(kind, 60)} ({labels(runs)})" for kind, runs in order[:MAX_KINDS]]
+    if len(order) > MAX_KINDS:
+        rest = sum(len(runs) for _, runs in order[MAX_KINDS:])
+        parts.append(f"{rest} of {len(order) - MAX_KINDS} other kinds")
     text = f"{len(members)} of {total} task run{'' if total == 1 else 's'} failed: {', '.join(parts)}"
     if tolerated:
         text += f"; {tolerated} would have been tolerated"
@@ -115,7 +115,7 @@ _VARYING = re.compile(
 
 
 def fingerprint(outcome: Outcome) -> tuple[object, ...]:
-    """Return what alike failures share: status, type, text without what varies from run to run, raising line."""
+    """Return the facts that alike failures share: status, type, raising line, and text without its varying parts."""
     error = outcome.error
     if error is None:
         return (outcome.status,)
@@ -124,7 +124,7 @@ def fingerprint(outcome: Outcome) -> tuple[object, ...]:
 
 
 def raised_at(error: BaseException) -> str:
-    """Return where `error` was raised, `load.py:7 in load`; empty when it came without a traceback."""
+    """Return the line that raised `error`, `load.py:7 in load`; empty if the error has no traceback."""
     step = error.__traceback__
     if step is None:
         return ""
@@ -135,7 +135,7 @@ def raised_at(error: BaseException) -> str:
 
 
 def alike(outcomes: Iterable[Outcome]) -> list[tuple[Outcome, ...]]:
-    """Return `outcomes` in groups with the same fingerprint, the largest first, ties in submission order."""
+    """Return `outcomes` in groups with the same fingerprint, the largest group first, ties in submission order."""
     groups: dict[tuple[object, ...], list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(fingerprint(outcome), []).append(outcome)
@@ -143,7 +143,7 @@ def alike(outcomes: Iterable[Outcome]) -> list[tuple[Outcome, ...]]:
 
 
 def group_line(group: Sequence[Outcome]) -> str:
-    """Return one line for a group of alike failures: `40 x ValueError: bad day 3 (load.py:7 in load): load[3, 7-9]`."""
+    """Return one line for a group of alike failures, `40 x ValueError: bad day 3 (load.py:7 in load): load[3, 7-9]`."""
     first = group[0]
     what = first.status.value if first.error is None else described(first.error)
     if first.status is not Status.FAILED:
@@ -153,7 +153,7 @@ def group_line(group: Sequence[Outcome]) -> str:
 
 
 def group_lines(outcomes: Iterable[Outcome], limit: int = 20) -> list[str]:
-    """Return a line for each group of alike failures, at most `limit` and one that counts the rest."""
+    """Return a line for each group of alike failures: at most `limit`, and one that counts the rest."""
     groups = alike(outcomes)
     lines = [group_line(group) for group in groups[:limit]]
     if len(groups) > limit:
@@ -162,5 +162,5 @@ def group_lines(outcomes: Iterable[Outcome], limit: int = 20) -> list[str]:
 
 
 def counted(counts: Counter[Status]) -> str:
-    """Return the counts that are not zero, in the order of `Status`: `990 completed, 10 failed`."""
+    """Return the counts that are not zero, in the order of `Status`, as in `990 completed, 10 failed`."""
     return ", ".join(f"{counts[status]} {status.value}" for status in Status if counts[status]) or "nothing to wait for"

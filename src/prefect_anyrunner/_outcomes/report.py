@@ -1,4 +1,4 @@
-"""What became of all runs of one wait: `Report`."""
+"""`Report`: the outcomes of all runs of one wait."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, overload
 
+from prefect_anyrunner._base.public import public
 from prefect_anyrunner._base.safe_text import error_text
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.failure import TaskRunsFailed
@@ -18,15 +19,16 @@ from prefect_anyrunner._outcomes.rows import Rows
 
 _RAISE: Any = object()
 GROUPS_IN_NOTE = 10
-"""How many groups of alike failures the note on a `TaskRunsFailed` lists."""
+"""Number of groups of alike failures that the note on a `TaskRunsFailed` lists."""
 
 
+@public
 class Report(Sequence[Outcome]):
     """The outcomes of one wait, in the order of the futures that were passed (rule O1).
 
-    `tolerated` is how many root failures were still to be a success, `withdrawn` the places of the runs that a policy
-    cancelled because of others. Two reports are equal when their outcomes are; a report can be pickled if its values
-    can.
+    `tolerated` is the number of root failures that the policy tolerates. `withdrawn` holds the indexes of the runs that
+    the policy cancelled because others had failed. Two reports are equal if their outcomes are. A report can be pickled
+    if its values can.
     """
 
     def __init__(self, outcomes: Iterable[Outcome], *, tolerated: int = 0, withdrawn: Iterable[int] = ()) -> None:
@@ -58,7 +60,7 @@ class Report(Sequence[Outcome]):
 
     @property
     def counts(self) -> Counter[Status]:
-        """How many outcomes have each status; duplicates count each time."""
+        """The number of outcomes with each status; a run that was passed twice counts twice."""
         counts = Counter(outcome.status for outcome in self.failures)
         if completed := len(self.outcomes) - counts.total():
             counts[Status.COMPLETED] = completed
@@ -66,50 +68,50 @@ class Report(Sequence[Outcome]):
 
     @property
     def ok(self) -> bool:
-        """Whether everything completed, or as much as the policy asked for: `raise_for_failures` would not raise."""
+        """Whether no more runs failed than the policy tolerates, so that `raise_for_failures` would not raise."""
         return len(self._members()) <= self.tolerated
 
     @property
     def failures(self) -> tuple[Outcome, ...]:
-        """Every outcome that is not COMPLETED, also blocked and cancelled ones."""
+        """Every outcome that is not COMPLETED, including blocked and cancelled ones."""
         if isinstance(self.outcomes, Rows):
             return self.outcomes.not_completed
         return tuple(outcome for outcome in self.outcomes if outcome.status is not Status.COMPLETED)
 
     def groups(self) -> list[tuple[Outcome, ...]]:
-        """Return the failures with alike ones together, the largest group first.
+        """Return the failures in groups of alike ones, the largest group first.
 
-        Alike are failures of the same status and type, raised at the same line, whose texts differ only in numbers,
-        quoted words, paths and ids.
+        Two failures are alike if they have the same status and type, were raised at the same line, and their texts
+        differ only in numbers, quoted words, paths and ids.
         """
         return alike(self.failures)
 
     def results(self, *, default: Any = _RAISE) -> list[Any]:
-        """Return the values in order, with `default` for what did not complete.
+        """Return the values in order, with `default` for the runs that did not complete.
 
-        Raises `TaskRunsFailed` for failures when no `default` is given; those that the policy tolerates are None then.
-        A result that was lost with the worker that kept it is a failure (CRASHED).
+        Without `default`, it raises `TaskRunsFailed` for failures, and those that the policy tolerates have None.
+        A run whose result was lost with the worker that kept it is a failure (CRASHED).
         """
-        told = self.brought()
+        fetched = self.fetched()
         if default is _RAISE:
-            told.raise_for_failures()
+            fetched.raise_for_failures()
             default = None
-        return [outcome.value if outcome.status is Status.COMPLETED else default for outcome in told.outcomes]
+        return [outcome.value if outcome.status is Status.COMPLETED else default for outcome in fetched.outcomes]
 
-    def brought(self) -> Report:
-        """Return this report with all values brought here: a run whose value was lost on its worker has crashed in it.
+    def fetched(self) -> Report:
+        """Return this report with all values fetched from the workers that keep them until they are asked for.
 
-        What a run returned may stay on its worker until somebody asks for it.
+        A run whose value was lost with its worker is CRASHED in the returned report.
         """
-        if isinstance(self.outcomes, Rows):  # it keeps no values but those that it has
+        if isinstance(self.outcomes, Rows):  # rows hold the values that they keep
             return self
-        outcomes = [outcome.brought() for outcome in self.outcomes]
+        outcomes = [outcome.fetched() for outcome in self.outcomes]
         if all(map(operator.is_, outcomes, self.outcomes)):
             return self
         return Report(outcomes, tolerated=self.tolerated, withdrawn=self.withdrawn)
 
     def raise_for_failures(self) -> None:
-        """Raise `TaskRunsFailed` if more runs did not complete than the policy tolerates; else do nothing."""
+        """Raise `TaskRunsFailed` if more runs did not complete than the policy tolerates."""
         members = self._members()
         if len(members) <= self.tolerated:
             return
@@ -126,12 +128,12 @@ class Report(Sequence[Outcome]):
             tolerated=self.tolerated,
         )
         group = TaskRunsFailed(message, [_error_of(member) for member in members], members)
-        if len(members) > 1:  # Python prints 15 members and then "... and 25 more": this tells them all
+        if len(members) > 1:  # Python prints only 15 members of a group, so this note summarises all of them
             group.add_note("\n".join(group_lines(members, GROUPS_IN_NOTE)))
         raise group
 
     def _members(self) -> list[Outcome]:
-        """Return the outcomes whose errors stand in the group: each run once, blocked ones only without their root."""
+        """Return the outcomes whose errors are members: each run once, a blocked one only if its root is not here."""
         runs = _distinct(self.failures)
         here = {outcome.task_run_id for outcome in runs}
         return [
@@ -142,7 +144,7 @@ class Report(Sequence[Outcome]):
         ]
 
     def summary(self) -> str:
-        """Return the report as a few lines of text: the counts, then a line for each group of alike failures."""
+        """Return the report as text: a line with the counts, then a line for each group of alike failures."""
         lines = [f"{len(self)} task run{'' if len(self) == 1 else 's'}: {counted(self.counts)}"]
         return "\n".join(lines + [f"  {line}" for line in group_lines(self.failures)])
 
@@ -169,7 +171,7 @@ class Report(Sequence[Outcome]):
 
 
 def _distinct(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return the outcomes without those of a run that stood in an earlier place."""
+    """Return the first outcome of each run, without those of its later positions."""
     seen: set[object] = set()
     kept = []
     for outcome in outcomes:
@@ -180,13 +182,13 @@ def _distinct(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def _error_of(member: Outcome) -> Exception:
-    # Only a future of somebody else's making could break this; a group takes no other members.
+    # Only a future of a third party could break this, and an ExceptionGroup takes no other members.
     assert isinstance(member.error, Exception), f"{member.status} outcome without an Exception: {member!r}"
     return member.error
 
 
 def _note(outcome: Outcome) -> None:
-    """Say on the error which run it was, once for each run."""
+    """Add a note to the error that names its run, once for each run."""
     error = outcome.error
     if error is None:
         return
@@ -198,7 +200,7 @@ def _note(outcome: Outcome) -> None:
         facts.append(f"on {outcome.runner}")
     if outcome.worker:
         facts.append(f"worker {outcome.worker}")
-    with suppress(Exception):  # a class may refuse notes; the failure itself matters more
+    with suppress(Exception):  # a class may refuse notes, and the failure itself matters more
         if not any(str(note).startswith(start) for note in getattr(error, "__notes__", ())):
             error.add_note(f"{start} {', '.join(facts)}")
 

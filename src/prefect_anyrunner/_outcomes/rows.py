@@ -1,4 +1,4 @@
-"""Many outcomes in little memory: a row of numbers for each completed run, the rest kept whole."""
+"""Many outcomes in little memory: a completed run is a row of numbers, every other outcome is kept whole."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _ID = 16
 
 
 class Rows(Sequence[Outcome]):
-    """Outcomes by index, put in any order; each index once, from 0 up without gaps when all are in.
+    """Outcomes by index. They are put in any order, each index once; in the end the indexes have no gaps.
 
-    Of a completed one are kept: task name, id, attempts, start, end, worker, runner and, with `keep_values`, its value.
+    A row keeps these of a completed run: task name, id, attempts, start, end, worker, runner and, with `keep_values`,
+    its value.
     """
 
     def __init__(self, *, keep_values: bool = False) -> None:
@@ -28,25 +29,25 @@ class Rows(Sequence[Outcome]):
         self._attempts = array("H")
         self._started = array("d")
         self._ended = array("d")
-        self._words = array("L")  # which (task name, worker, runner) each row has
+        self._words = array("L")  # the number of each row's (task name, worker, runner)
         self._known: dict[tuple[str, str | None, str | None], int] = {}
         self._texts: list[tuple[str, str | None, str | None]] = []
         self._count = 0
 
     @property
     def failed(self) -> int:
-        """How many outcomes are not COMPLETED."""
+        """The number of outcomes that are not COMPLETED."""
         return len(self._whole)
 
     @property
     def not_completed(self) -> tuple[Outcome, ...]:
-        """Return the outcomes that are not COMPLETED, in order, without a look at the others."""
+        """The outcomes that are not COMPLETED, in order; the others are not read."""
         return tuple(self._whole[index] for index in sorted(self._whole))
 
     def put(self, outcome: Outcome) -> None:
-        """Take in an outcome at its index."""
+        """Store an outcome at its index."""
         if self._values is not None:
-            outcome = outcome.brought()
+            outcome = outcome.fetched()
         index = outcome.index
         self._count += 1
         if outcome.status is not Status.COMPLETED or outcome.task_run_id is None:

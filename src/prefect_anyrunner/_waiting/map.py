@@ -1,6 +1,7 @@
-"""`map_settled`: one task over inputs without end, with a bounded number of task runs at a time and in memory.
+"""`map_settled`: one task over any number of inputs, with bounds on the task runs in flight and on memory.
 
-Inputs are read a chunk at a time, each chunk is a `map` of its own, each outcome becomes a row of the report.
+Inputs are read a part of the window at a time, each part is submitted by one `map`, and each outcome becomes a row of
+the report.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,24 +16,28 @@ from prefect.context import FlowRunContext
 from prefect.tasks import Task
 from prefect.utilities.collections import visit_collection
 
+from prefect_anyrunner._base.public import public
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._outcomes.report import Report
 from prefect_anyrunner._outcomes.rows import Rows
-from prefect_anyrunner._prefect.private import raise_if_suspended
-from prefect_anyrunner._waiting.flatten import Place
-from prefect_anyrunner._waiting.map_inputs import _Backlog, _Inputs
+from prefect_anyrunner._waiting.flatten import Position
+from prefect_anyrunner._waiting.map_inputs import Backlog, Inputs
 from prefect_anyrunner._waiting.policy import FailurePolicy, as_policy
+from prefect_anyrunner._waiting.poll import Inbox, collect_ended, wait_for_next
 from prefect_anyrunner._waiting.progress import ProgressArgument, following
 from prefect_anyrunner._waiting.runs import Ended
-from prefect_anyrunner._waiting.session import _recording
-from prefect_anyrunner._waiting.wait_set import TICK, Waiting
+from prefect_anyrunner._waiting.session import recorded
+from prefect_anyrunner._waiting.wait_set import WaitSet
 
-_CHUNKS = 4
-"""Into how many parts a window is cut: runs are submitted a part at a time, for that is cheaper than one by one."""
+_PARTS = 4
+"""Number of parts that a window is submitted in, because submitting a part costs less than submitting one by one."""
+_BACKLOG_SECONDS = 0.05
+"""Seconds between two looks at the event queue while nothing else is to be waited for: it notifies nobody."""
 
 
+@public
 def map_settled(
     task: Task[Any, Any],
     *iterables: Any,
@@ -44,26 +48,26 @@ def map_settled(
     wait_for: Iterable[Any] | None = None,
     **named: Any,
 ) -> Report:
-    """Run `task` once for each element of `iterables`, submitted as others end; return what became of the runs.
+    """Run `task` once for each element of `iterables`, submitting as earlier runs end; return the report of all runs.
 
     Inputs are read as runs end, never far ahead of them, so a generator of a million needs no more memory than one of
-    a thousand. Of a completed run the report keeps id, attempts, times and worker (some 50 bytes); its value only with
-    `keep_values`, else `value` is None. Its name and its state are left out, the Prefect API has them. What did not
-    complete is kept whole, so memory grows with the failures, and with values that are kept.
+    a thousand. The report keeps id, attempts, times and worker of a completed run (some 50 bytes). It keeps the value
+    only with `keep_values`, otherwise `value` is None. It keeps neither name nor state, which the Prefect API has.
+    Every other outcome is kept whole, so memory grows with the failures, and with values that are kept.
 
     Call it inside a flow. It blocks; in an async flow, `await asyncio.to_thread(map_settled, ...)`. The window holds
     on every task runner, the stock ones too.
 
     Args:
         task: the task to run.
-        iterables: arguments of `task`, by place or (`named`) by name. What is iterable, and not text or bytes, is read
-            element by element; `unmapped(...)` and what is not iterable is given to every run, as in `task.map`.
-        window: how many task runs may be submitted and not ended at a time, from 1 up.
-        policy: as in `settle`. Of inputs whose number cannot be told beforehand a percentage is reckoned at the end.
-            Once too many have failed, `then="drain"` and `then="cancel"` also read no more inputs: those have no
-            outcome. `then="finish"` reads them all.
-        progress: as in `settle`; the total is None when it cannot be told.
-        keep_values: keep what completed runs return, in memory.
+        iterables: arguments of `task`, by position or (`named`) by name. An iterable that is not text or bytes is read
+            element by element; `unmapped(...)` and all other values are passed to every run, as in `task.map`.
+        window: largest number of task runs that are submitted and have not ended, from 1 up.
+        policy: as in `settle`. A percentage of inputs whose number is not known in advance is worked out at the end.
+            Once too many have failed, `then="drain"` and `then="cancel"` also stop reading inputs: those that have not
+            been read have no outcome. `then="finish"` reads them all.
+        progress: as in `settle`; the total is None while it is not known.
+        keep_values: keep the results of completed runs, in memory.
         wait_for: futures that every run waits for.
         named: arguments of `task` by name.
 
@@ -72,44 +76,37 @@ def map_settled(
 
     Raises:
         MappingMissingIterable: no argument is iterable.
-        MappingLengthMismatch: the iterables are not equally long. Found at once where all lengths are known, else when
-            the shortest ends; what has been submitted by then runs on.
+        MappingLengthMismatch: the iterables are not equally long. It is raised at once if all lengths are known,
+            otherwise when the shortest ends; the runs that have been submitted by then go on.
         RuntimeError: called outside of a flow run.
-        TypeError, ValueError: `window` is no positive int, or as for `settle`.
-        Exception: whatever an input raises while it is read; what has been submitted by then runs on.
+        TypeError, ValueError: `window` is not a positive int, or as for `settle`.
+        Exception: any exception that an input raises while it is read; the runs submitted by then go on.
     """
     if isinstance(window, bool) or not isinstance(window, int):
         raise TypeError(f"window must be an int, not {window!r}")
     if window < 1:
         raise ValueError(f"window must be at least 1, not {window!r}")
-    inputs = _Inputs(task, iterables, named)
-    mapping = _Mapping(task, inputs, window, as_policy(policy), wait_for, keep_values=keep_values)
+    inputs = Inputs(task, iterables, named)
+    session = MapSession(task, inputs, window, as_policy(policy), wait_for, keep_values=keep_values)
     rows = Rows(keep_values=keep_values)
     with following(progress, inputs.total) as follow:
-        for outcomes in mapping.outcomes():
+        for outcomes in session.outcomes():
             for outcome in outcomes:
                 rows.put(outcome)
                 if outcome.status is not Status.COMPLETED:
-                    mapping.note(outcome, rows.failed_ids)
+                    session.record_failure(outcome, rows.failed_ids)
             if outcomes:
                 follow(len(rows), rows.failed, inputs.total)
-    report = Report(rows, tolerated=mapping.policy.allowed(len(rows)), withdrawn=mapping.withdrawn)
-    for reports in _recording.get():
-        reports.append(report)
-    return report
+    return recorded(Report(rows, tolerated=session.policy.allowed(len(rows)), withdrawn=session.withdrawn))
 
 
-LEND = 0.2
-"""Seconds that a task lends its worker (Ray) at a time."""
-
-
-class _Mapping:
-    """What is in flight, as one `Waiting` for each chunk that was submitted."""
+class MapSession:
+    """The runs in flight of one `map_settled`, and whether too many have failed."""
 
     def __init__(
         self,
         task: Task[Any, Any],
-        inputs: _Inputs,
+        inputs: Inputs,
         window: int,
         policy: FailurePolicy,
         wait_for: Iterable[Any] | None,
@@ -118,6 +115,7 @@ class _Mapping:
     ) -> None:
         self.policy = policy
         self.withdrawn: set[int] = set()
+        """The indexes of the runs that the policy cancelled."""
         flow = FlowRunContext.get()
         if flow is None or flow.task_runner is None:
             raise RuntimeError("map_settled submits to the task runner of a flow run: call it inside a flow.")
@@ -128,33 +126,30 @@ class _Mapping:
         self._keep_values = keep_values
         self._inputs = inputs
         self._window = window
-        self._inbox: queue.SimpleQueue[tuple[_Chunk, int]] = queue.SimpleQueue()
-        self._chunks: dict[int, _Chunk] = {}
+        self._inbox: Inbox = queue.SimpleQueue()
+        self._wait_set = WaitSet()
+        self._backlog = Backlog()
         self._submitted = 0
-        self._open = 0
         self._roots = 0
         self._stopping = False
         self._cancelled: set[int] = set()
-        self._next_round = time.monotonic() + TICK
-        self._backlog = _Backlog()
 
     def outcomes(self) -> Iterator[list[Outcome]]:
-        """Yield outcomes as runs end, submitting others meanwhile, until nothing is left to submit or to wait for."""
-        part = max(1, self._window // _CHUNKS)
-        while self._open or not self._done:
-            free = self._window - self._open
-            if self._done or free < part or self._backlog.too_long():
-                yield self._ended(wait=True)
+        """Yield outcomes as runs end, submitting others meanwhile, until no input and no open run is left."""
+        part = max(1, self._window // _PARTS)
+        while self._wait_set.open or not self._all_submitted:
+            free = self._window - len(self._wait_set.open)
+            if self._all_submitted or free < part or self._backlog.is_too_long():
+                yield self._take(self._wait())
             else:
-                yield self._submit(free)
-                yield self._ended(wait=False)
+                yield self._take(self._submit(free))
+                yield self._take(collect_ended(self._wait_set, self._inbox))
 
-    @property
-    def _done(self) -> bool:
-        return self._inputs.ended or self._stopping
+    def record_failure(self, outcome: Outcome, failed: set[Any]) -> None:
+        """Count a run that did not complete; stop the others if the policy demands it.
 
-    def note(self, outcome: Outcome, failed: set[Any]) -> None:
-        """Take in a run that did not complete; stop what is to be stopped when they are too many."""
+        `failed`: the ids of all runs that did not complete. Runs that one of them blocked are no root failures.
+        """
         if outcome.index in self._cancelled and outcome.status is Status.CANCELLED:
             self.withdrawn.add(outcome.index)
             return
@@ -163,10 +158,12 @@ class _Mapping:
         if self._stopping or self.policy.then == "finish" or self._roots <= self._tolerated():
             return
         self._stopping = True
-        for chunk in list(self._chunks.values()):
-            for run in list(chunk.waiting.open.values()):
-                if run.cancel(running=self.policy.then == "cancel"):
-                    self._cancelled.add(chunk.first + run.places[0])
+        for key in self._wait_set.cancel(running=self.policy.then == "cancel"):
+            self._cancelled.add(self._wait_set.runs[key].positions[0].number)
+
+    @property
+    def _all_submitted(self) -> bool:
+        return self._inputs.ended or self._stopping
 
     def _tolerated(self) -> float:
         if isinstance(self.policy.tolerate, int):
@@ -174,61 +171,37 @@ class _Mapping:
         total = self._submitted if self._inputs.ended else self._inputs.total
         return float("inf") if total is None else self.policy.allowed(total)
 
-    def _submit(self, most: int) -> list[Outcome]:
-        columns = self._inputs.read(most)
-        count = len(next(iter(columns.values())))
-        if not count:
+    def _submit(self, at_most: int) -> list[Ended]:
+        """Submit the next inputs, at most `at_most`; return the runs that have ended already."""
+        columns = self._inputs.read(at_most)
+        if not next(iter(columns.values())):
             return []
         parameters = {**self._inputs.static, **self._inputs.annotated(columns)}  # split as `task.map` does it
         futures: Iterable[Any] = self._runner.map(self._task, parameters, self._wait_for)
-        chunk = _Chunk(futures, self._submitted)
-        self._submitted += count
-        self._open += count
-        self._chunks[id(chunk)] = chunk
-        return self._take(chunk, chunk.waiting.subscribe(lambda key: self._inbox.put((chunk, key))))
+        positions = [Position(number, (number,), future) for number, future in enumerate(futures, self._submitted)]
+        self._submitted += len(positions)
+        self._wait_set.add(positions)
+        return self._wait_set.subscribe(self._inbox.put)
 
-    def _ended(self, *, wait: bool) -> list[Outcome]:
-        """Return what has ended; with `wait`, once something has."""
-        arrived: list[tuple[_Chunk, int]] = []
-        if wait and not self._chunks:
-            time.sleep(0.05)  # for events to be sent: nobody tells
-        elif wait:
-            first = next(iter(self._chunks.values())).waiting
-            pause = max(0.0, self._next_round - time.monotonic())
-            if first.lends:
-                first.lend(min(pause, LEND))  # this waits for the oldest of the runs: others are looked at in between
-                pause = min(pause, 0.01)
-            with suppress(queue.Empty), first.blocking():
-                arrived.append(self._inbox.get(timeout=pause))
-        with suppress(queue.Empty):
-            while True:
-                arrived.append(self._inbox.get_nowait())
-        keys: dict[int, list[int]] = {}
-        for chunk, key in arrived:
-            keys.setdefault(id(chunk), []).append(key)
-        if time.monotonic() >= self._next_round:  # futures of the stock runners may never call back
-            raise_if_suspended()
-            for number in self._chunks:
-                keys.setdefault(number, [])
-            self._next_round = time.monotonic() + TICK
-        outcomes: list[Outcome] = []
-        for number, some in keys.items():
-            if (known := self._chunks.get(number)) is not None:
-                outcomes += self._take(known, known.waiting.took(some))
+    def _wait(self) -> list[Ended]:
+        if self._wait_set.open:
+            return wait_for_next(self._wait_set, self._inbox, release=True)
+        time.sleep(_BACKLOG_SECONDS)
+        return collect_ended(self._wait_set, self._inbox)
+
+    def _take(self, ended: list[Ended]) -> list[Outcome]:
+        """Return the outcomes of runs that have ended, with their indexes, and drop their futures."""
+        outcomes = []
+        for run, outcome in self._wait_set.with_details(ended):
+            ((number, path, _),) = run.positions
+            outcomes.append(replace(outcome, index=number, path=path, map_index=number))
+            self._wait_set.forget(run)
+            if not self._keep_values:
+                self._drop_prefect_bookkeeping(outcome)
         return outcomes
 
-    def _take(self, chunk: _Chunk, ended: list[Ended]) -> list[Outcome]:
-        outcomes = chunk.told(ended)
-        if not self._keep_values:
-            for outcome in outcomes:
-                self._forget(outcome)
-        self._open -= len(ended)
-        if not chunk.waiting.open:
-            del self._chunks[id(chunk)]
-        return outcomes
-
-    def _forget(self, outcome: Outcome) -> None:
-        """Drop what Prefect notes of a run, in this process, for tasks that are given its result: nobody has it."""
+    def _drop_prefect_bookkeeping(self, outcome: Outcome) -> None:
+        """Drop the notes on a run that Prefect keeps in this process for tasks that get its result: none will."""
         if outcome.status is not Status.COMPLETED or outcome.task_run_id is None:
             return
         run_id, known = outcome.task_run_id, self._flow.run_results
@@ -238,25 +211,5 @@ class _Mapping:
             if (entry := known.get(id(part))) is not None and entry[0].state_details.task_run_id == run_id:
                 del known[id(part)]
 
-        if known and not isinstance(outcome._value, LazyValue):  # one that is still on its way was made elsewhere
+        if known and not isinstance(outcome._value, LazyValue):  # a lazy value was made in another process
             visit_collection(outcome._value, drop, max_depth=1, return_data=False)
-
-
-class _Chunk:
-    """Runs that were submitted together; `first` is the place of the first of them among all."""
-
-    def __init__(self, futures: Iterable[Any], first: int) -> None:
-        self.first = first
-        self.waiting = Waiting([Place((first + number,), future) for number, future in enumerate(futures)], None)
-
-    def told(self, ended: list[Ended]) -> list[Outcome]:
-        """Return the outcomes with their places among all, and let go of their futures."""
-        waiting = self.waiting
-        outcomes = []
-        for run, outcome in waiting.told(ended):
-            place = self.first + run.places[0]
-            outcomes.append(replace(outcome, index=place, path=(place,), map_index=place))
-        for run, _ in ended:
-            waiting.runs.pop(id(run.future), None)
-            waiting.places[run.places[0]] = Place((), None)
-        return outcomes

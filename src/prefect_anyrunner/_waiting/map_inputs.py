@@ -1,4 +1,4 @@
-"""Inputs read lazily, and what holds submitting back."""
+"""Inputs that are read lazily, and the event queue that holds submitting back."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from prefect.utilities.collections import isiterable
 
 from prefect_anyrunner._prefect.private import unsent_events
 
-_PATIENCE = 0.05
-"""Seconds after which what a slow input has given by then is submitted, before a part is full."""
-_UNSENT = 3000
-"""Events that may wait in this process to be sent, at some 17 kB each: Prefect emits faster than it sends."""
-_STUCK = 10.0
-"""Seconds after which events that do not get fewer are waited for no longer."""
+_READ_SECONDS = 0.05
+"""Seconds to read inputs before those read so far are submitted, although the part is not full."""
+_MAX_UNSENT = 3000
+"""Number of unsent events, some 17 kB each, above which submitting stops: Prefect emits faster than it sends."""
+_STUCK_SECONDS = 10.0
+"""Seconds to wait for an event queue that is not shrinking."""
 _END: Any = object()
 
 
-class _Inputs:
-    """The arguments, split into those that are read element by element and those that every run gets."""
+class Inputs:
+    """The arguments of the task: some are read element by element, every run gets the others (`static`)."""
 
     def __init__(self, task: Task[Any, Any], iterables: tuple[Any, ...], named: dict[str, Any]) -> None:
         given = get_call_parameters(task.fn, iterables, named, apply_defaults=False)
@@ -51,17 +51,17 @@ class _Inputs:
         self.total: int | None = next(iter(lengths.values()), None)
         self.ended = False
 
-    def read(self, most: int) -> dict[str, list[Any]]:
-        """Return the next elements of each argument, at most `most`; fewer when they are slow to come or at an end."""
+    def read(self, at_most: int) -> dict[str, list[Any]]:
+        """Return the next elements of each argument: at most `at_most`, fewer if the input is slow or at its end."""
         columns: dict[str, list[Any]] = {name: [] for name in self._iterators}
-        until = time.monotonic() + _PATIENCE
-        for _ in range(most):
+        until = time.monotonic() + _READ_SECONDS
+        for _ in range(at_most):
             row = {name: next(iterator, _END) for name, iterator in self._iterators.items()}
-            over = [name for name, value in row.items() if value is _END]
-            if over:
+            ended = [name for name, value in row.items() if value is _END]
+            if ended:
                 self.ended = True
-                if len(over) < len(row):
-                    raise MappingLengthMismatch(f"The iterables are not equally long: {', '.join(over)} ended first")
+                if len(ended) < len(row):
+                    raise MappingLengthMismatch(f"The iterables are not equally long: {', '.join(ended)} ended first")
                 break
             for name, value in row.items():
                 columns[name].append(value)
@@ -70,7 +70,7 @@ class _Inputs:
         return columns
 
     def annotated(self, columns: dict[str, list[Any]]) -> dict[str, Any]:
-        """Return columns with the annotations that the arguments had."""
+        """Return `columns` with the annotations of the arguments: `quote`, `allow_failure`, `opaque`."""
         return {name: self._annotations.get(name, _as_is)(column) for name, column in columns.items()}
 
 
@@ -78,19 +78,19 @@ def _as_is(column: list[Any]) -> list[Any]:
     return column
 
 
-class _Backlog:
-    """The events that wait to be sent: a queue without a limit, which fast tasks fill for as long as inputs last."""
+class Backlog:
+    """Prefect's queue of events to send. It has no limit, so fast tasks would fill it for as long as inputs last."""
 
     def __init__(self) -> None:
-        self._least = 0
-        self._since = 0.0
+        self._shortest = 0
+        self._shortest_since = 0.0
 
-    def too_long(self) -> bool:
-        """Tell whether submitting is to wait, which it does only while the events get fewer."""
+    def is_too_long(self) -> bool:
+        """Return whether submitting has to wait. It waits only while the queue is shrinking."""
         unsent, now = unsent_events(), time.monotonic()
-        if unsent <= _UNSENT:
-            self._least = 0
+        if unsent <= _MAX_UNSENT:
+            self._shortest = 0
             return False
-        if not self._least or unsent < self._least:
-            self._least, self._since = unsent, now
-        return now - self._since < _STUCK
+        if not self._shortest or unsent < self._shortest:
+            self._shortest, self._shortest_since = unsent, now
+        return now - self._shortest_since < _STUCK_SECONDS

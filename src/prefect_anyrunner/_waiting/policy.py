@@ -1,4 +1,4 @@
-"""When failures are too many, and what happens then: `FailurePolicy`."""
+"""How many failures are too many, and what happens then: `FailurePolicy`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
 
+from prefect_anyrunner._base.public import public
+
 Then = Literal["finish", "drain", "cancel"]
 
 
 @dataclass(frozen=True)
+@public
 class FailurePolicy:
-    """How many failures are still a success, and what to do once more have failed.
+    """The number of failures that still count as success, and the reaction once more runs have failed.
 
     `tolerate` is a count (`3`) or a percentage of all runs as text (`"5%"`, `"0.5%"`) of root failures: runs that
     failed, crashed or were cancelled by others, not those that were merely blocked by them. A percentage is rounded
-    down to runs. `then` says what happens as soon as success has become impossible: `"finish"` lets everything run,
-    `"drain"` starts nothing new and lets what runs finish, `"cancel"` also stops what runs. Either way the wait goes
-    on to the end.
+    down to whole runs. `then` is the reaction as soon as success has become impossible: `"finish"` lets all runs go on,
+    `"drain"` starts no more runs and lets the running ones finish, `"cancel"` also stops the running ones. In each case
+    the wait goes on until all runs have ended.
 
-    Futures of the stock runners have no `cancel()`. On the stock thread and process runners what has not started is
-    withdrawn; what runs there, and everything on stock Dask and Ray, runs to its end.
+    Futures of the stock runners have no `cancel()`. The stock thread and process runners can withdraw runs that have
+    not started; their running ones, and all runs on stock Dask and Ray, run to their end.
 
-    Raises `ValueError` when a field is neither of these, naming both at once.
+    Raises `ValueError` if a field has any other value; the text names both fields if both are wrong.
     """
 
     tolerate: int | str = 0
@@ -38,9 +41,9 @@ class FailurePolicy:
 
     @classmethod
     def parse(cls, text: str) -> FailurePolicy:
-        """Return the policy that `text` says, `"tolerate=5%,then=cancel"`; either part may be missing.
+        """Return the policy that `text` describes, such as `"tolerate=5%,then=cancel"`; either part may be missing.
 
-        Raises `ValueError`, naming everything that is wrong at once.
+        Raises `ValueError` with all problems at once.
         """
         fields: dict[str, str] = {}
         problems: list[str] = []
@@ -65,7 +68,7 @@ class FailurePolicy:
         return policy
 
     def allowed(self, total: int) -> int:
-        """Return how many of `total` runs may fail."""
+        """Return the number of runs that may fail out of `total`."""
         if isinstance(self.tolerate, int):
             return self.tolerate
         return int(total * Fraction(self.tolerate.removesuffix("%").strip()) / 100)
@@ -85,7 +88,7 @@ def _tolerate_problems(value: object) -> list[str]:
 
 
 def as_policy(policy: FailurePolicy | str | None) -> FailurePolicy:
-    """Return the policy that an argument says: itself, its text, or the default for None."""
+    """Return the policy that a `policy` argument stands for: itself, its text, or the default for None."""
     if policy is None:
         return FailurePolicy()
     if isinstance(policy, str):

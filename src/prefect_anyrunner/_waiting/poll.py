@@ -1,74 +1,85 @@
-"""The two loops that wait: one blocks a thread, the other one an asyncio task."""
+"""The two loops that wait: one blocks a thread, the other one blocks an asyncio task."""
 
 from __future__ import annotations
 
 import asyncio
 import queue
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, TypeVar
 
 from prefect_anyrunner._prefect.private import raise_if_suspended
 from prefect_anyrunner._waiting.runs import Ended
-from prefect_anyrunner._waiting.wait_set import Waiting
+from prefect_anyrunner._waiting.wait_set import WaitSet
 
 T = TypeVar("T")
 
-TURN = 0.05
-"""Seconds that an event loop may stand still at a time, where a worker is lent to others only meanwhile (Ray)."""
+Inbox = queue.SimpleQueue[int]
+"""The keys of runs whose futures have called back."""
+
+LOOP_BLOCKED_SECONDS = 0.05
+"""Longest time, in seconds, to block an event loop at once where a worker is free only meanwhile (Ray)."""
 
 
-def _rounds(waiting: Waiting, *, lend: bool = False) -> Iterator[list[Ended]]:
-    """Yield what has ended, time and again, until nothing is open; with `lend` free this worker during each wait."""
-    inbox: queue.SimpleQueue[int] = queue.SimpleQueue()
-    yield waiting.subscribe(inbox.put)
-    while waiting.open and waiting.deadline.remaining() > 0:
-        keys = []
-        with suppress(queue.Empty):
-            if lend:
-                with waiting.blocking():
-                    waiting.lend()
-                    keys.append(inbox.get(timeout=waiting.pause()))
-            else:
-                waiting.lend()
-                keys.append(inbox.get(timeout=waiting.pause()))
-            while True:
-                keys.append(inbox.get_nowait())
-        if not keys:
-            raise_if_suspended()
-        yield waiting.took(keys)
-    yield waiting.rest()
+def wait_loop(wait_set: WaitSet, *, release: bool = False) -> Iterator[list[Ended]]:
+    """Yield the runs that have ended, repeatedly, until none is open.
+
+    `release`: free the worker of the calling task during each wait, because the caller does not free it for the whole.
+    """
+    inbox: Inbox = queue.SimpleQueue()
+    yield wait_set.subscribe(inbox.put)
+    while wait_set.open and wait_set.deadline.remaining() > 0:
+        yield wait_for_next(wait_set, inbox, release=release)
+    yield wait_set.finish()
 
 
-async def _arounds(waiting: Waiting, *, lend: bool = False) -> AsyncIterator[list[Ended]]:
+def wait_for_next(wait_set: WaitSet, inbox: Inbox, *, release: bool) -> list[Ended]:
+    """Wait until the next run ends or a poll is due; return the runs that have ended."""
+    keys = []
+    with suppress(queue.Empty), wait_set.release_worker() if release else nullcontext():
+        wait_set.wait_in_engine()
+        keys.append(inbox.get(timeout=wait_set.pause()))
+    return collect_ended(wait_set, inbox, keys)
+
+
+def collect_ended(wait_set: WaitSet, inbox: Inbox, keys: list[int] | None = None) -> list[Ended]:
+    """Return the runs that have ended, among them those with `keys`, without waiting."""
+    keys = keys or []
+    with suppress(queue.Empty):
+        while True:
+            keys.append(inbox.get_nowait())
+    if wait_set.poll_is_due:
+        raise_if_suspended()
+    return wait_set.collect(keys)
+
+
+async def await_loop(wait_set: WaitSet, *, release: bool = False) -> AsyncIterator[list[Ended]]:
+    """Do what `wait_loop` does without blocking the event loop."""
     loop = asyncio.get_running_loop()
     inbox: asyncio.Queue[int] = asyncio.Queue()
 
-    def tell(key: int) -> None:
-        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+    def notify(key: int) -> None:
+        with suppress(RuntimeError):  # the loop has been closed, so nobody waits any more
             loop.call_soon_threadsafe(inbox.put_nowait, key)
 
-    yield await _aside(waiting, waiting.subscribe, tell)
-    while waiting.open and waiting.deadline.remaining() > 0:
+    yield await in_thread_if_blocking(wait_set, wait_set.subscribe, notify)
+    while wait_set.open and wait_set.deadline.remaining() > 0:
         keys = []
         with suppress(TimeoutError):
-            async with asyncio.timeout(waiting.pause()):
-                while waiting.lends and inbox.empty():  # the worker is lent and the loop goes on, in turn
-                    waiting.lend(TURN)
-                    await asyncio.sleep(TURN)
-                if lend:
-                    with waiting.blocking():
-                        keys.append(await inbox.get())
-                else:
+            async with asyncio.timeout(wait_set.pause()):
+                while wait_set.waits_in_engine and inbox.empty():  # waiting in the engine takes turns with the loop
+                    wait_set.wait_in_engine(LOOP_BLOCKED_SECONDS)
+                    await asyncio.sleep(LOOP_BLOCKED_SECONDS)
+                with wait_set.release_worker() if release else nullcontext():
                     keys.append(await inbox.get())
         while not inbox.empty():
             keys.append(inbox.get_nowait())
-        if not keys:
+        if wait_set.poll_is_due:
             raise_if_suspended()
-        yield await _aside(waiting, waiting.took, keys)
-    yield await _aside(waiting, waiting.rest)
+        yield await in_thread_if_blocking(wait_set, wait_set.collect, keys)
+    yield await in_thread_if_blocking(wait_set, wait_set.finish)
 
 
-async def _aside(waiting: Waiting, call: Callable[..., T], *args: Any) -> T:
-    """Call `call` in a worker thread if it may block, which only stock futures do."""
-    return await asyncio.to_thread(call, *args) if waiting.has_stock else call(*args)
+async def in_thread_if_blocking(wait_set: WaitSet, call: Callable[..., T], *args: Any) -> T:
+    """Return `call(*args)`, called in a worker thread if it may block, which only stock futures do."""
+    return await asyncio.to_thread(call, *args) if wait_set.has_stock else call(*args)

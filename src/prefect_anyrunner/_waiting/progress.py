@@ -1,22 +1,16 @@
-"""How far a wait has come, told to a function or drawn as a bar."""
+"""The progress of a wait, passed to a function or drawn as a bar."""
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import IO, TYPE_CHECKING, cast
 
-from prefect.logging.handlers import PrefectConsoleHandler
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
+from prefect_anyrunner._waiting.logs_above import logs_above
 
 Progress = Callable[[int, int, int | None], object]
-"""Called with (done, failed, total); `total` is None when it is not known."""
+"""A function that is called with (done, failed, total); `total` is None while it is not known."""
 
 
 ProgressArgument = Progress | bool | None
@@ -27,7 +21,7 @@ _watching: ContextVar[Progress | None] = ContextVar("prefect_anyrunner_watching"
 
 @contextmanager
 def watching(follow: Progress) -> Iterator[None]:
-    """Follow every wait inside the `with` block that asks for no progress of its own, in this context and its tasks."""
+    """Call `follow` for every wait in the `with` block without a `progress` argument, in this context and its tasks."""
     token = _watching.set(follow)
     try:
         yield
@@ -37,7 +31,7 @@ def watching(follow: Progress) -> Iterator[None]:
 
 @contextmanager
 def following(progress: ProgressArgument, total: int | None) -> Iterator[Progress]:
-    """Yield what to call as runs end, for the `progress` argument of `settle`."""
+    """Yield the function to call as runs end, for the `progress` argument of `settle`."""
     if callable(progress):
         yield progress
     elif progress is True and sys.stderr.isatty():
@@ -55,7 +49,7 @@ def _nothing(done: int, failed: int, total: int | None) -> None:
 
 @contextmanager
 def _bar(total: int | None) -> Iterator[Progress]:
-    # Here, for most waits draw nothing and rich takes its time to import.
+    # Imported here, because rich is slow to import and most waits draw nothing.
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -76,9 +70,9 @@ def _bar(total: int | None) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    # What a flow prints stays on its way to a file, though rich would take it to the terminal.
+    # rich would write to the terminal what a flow prints, also if stdout is a file.
     with (
-        _logs_above(console),
+        logs_above(console),
         Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as bar,
     ):
         line = bar.add_task("", total=total, failed=0, rate=0.0)
@@ -88,27 +82,3 @@ def _bar(total: int | None) -> Iterator[Progress]:
             bar.update(line, completed=done, failed=failed, total=total, rate=rate)
 
         yield draw
-
-
-@contextmanager
-def _logs_above(bar: Console) -> Iterator[None]:
-    """Have Prefect's log lines of this process written above the bar instead of into it."""
-    from rich.file_proxy import FileProxy
-
-    class Above(FileProxy):
-        @property
-        def rich_proxied_file(self) -> Above:  # type: ignore[override]  # a console would look through it
-            return self
-
-    # Prefect's handler has kept the stderr of when it was made, which is not the one that rich puts in its place.
-    consoles = [
-        handler.console for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)
-    ]
-    written = [(console, console.file) for console in consoles if console.file is bar.file]
-    for console, file in written:
-        console.file = cast("IO[str]", Above(bar, file))
-    try:
-        yield
-    finally:
-        for console, file in written:
-            console.file = file

@@ -1,4 +1,4 @@
-"""One wait: the runs, the policy, the progress and the report."""
+"""One wait: its runs, its policy, its progress and its report."""
 
 from __future__ import annotations
 
@@ -12,106 +12,107 @@ from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._outcomes.report import Report
 from prefect_anyrunner._prefect.private import raise_if_suspended
-from prefect_anyrunner._waiting.flatten import laid_out
+from prefect_anyrunner._waiting.flatten import flatten
 from prefect_anyrunner._waiting.policy import FailurePolicy, as_policy
-from prefect_anyrunner._waiting.poll import _arounds, _aside, _rounds
+from prefect_anyrunner._waiting.poll import await_loop, in_thread_if_blocking, wait_loop
 from prefect_anyrunner._waiting.progress import Progress, ProgressArgument, following
 from prefect_anyrunner._waiting.runs import Ended, checked_timeout
-from prefect_anyrunner._waiting.wait_set import Waiting
+from prefect_anyrunner._waiting.wait_set import WaitSet, at_positions
+
+_recordings: ContextVar[tuple[list[Report], ...]] = ContextVar("prefect_anyrunner_recordings", default=())
 
 
 @contextmanager
 def recording(into: list[Report] | None = None) -> Iterator[list[Report]]:
-    """Collect the report of every `settle` and `gather` inside the `with` block, in this context and its tasks.
+    """Collect the report of every wait inside the `with` block, in this context and its asyncio tasks.
 
-    They are appended to `into`, or to a new list.
+    The reports are appended to `into`, or to a new list.
     """
     reports: list[Report] = [] if into is None else into
-    token = _recording.set((*_recording.get(), reports))
+    token = _recordings.set((*_recordings.get(), reports))
     try:
         yield reports
     finally:
-        _recording.reset(token)
+        _recordings.reset(token)
 
 
-_recording: ContextVar[tuple[list[Report], ...]] = ContextVar("prefect_anyrunner_recording", default=())
+def recorded(report: Report) -> Report:
+    """Append `report` to the list of every surrounding `recording`, and return it."""
+    for reports in _recordings.get():
+        reports.append(report)
+    return report
 
 
-class _Settling:
-    """What one `settle` knows while it waits: what has ended, and whether failures are too many."""
+class SettleSession:
+    """The progress of one `settle`: the runs that have ended, and whether too many of them have failed."""
 
     def __init__(self, futures: Any, policy: FailurePolicy | str | None, timeout: float | None) -> None:
-        self.policy = as_policy(policy)
+        self._policy = as_policy(policy)
         seconds = checked_timeout(timeout)
-        places, self._rebuild = laid_out(futures)
-        self.waiting = Waiting(places, seconds)
-        self.allowed = self.policy.allowed(len(self.waiting.runs))
-        self._at_hand = {getattr(place.future, "task_run_id", None) for place in places}
+        positions, self._unflatten = flatten(futures)
+        self._total = len(positions)
+        self._wait_set = WaitSet(positions, seconds)
+        self._allowed = self._policy.allowed(len(self._wait_set.runs))
+        self._run_ids = {getattr(position.future, "task_run_id", None) for position in positions}
         self._ended: list[Ended] = []
         self._withdrawn: set[int] = set()
         self._done = self._failed = self._roots = 0
         self._tripped = False
 
-    def note(self, batch: Sequence[Ended], follow: Progress) -> bool:
-        """Take in what has ended; True once, when the policy says that something must be stopped now."""
+    def settle(self, progress: ProgressArgument) -> Report:
+        """Wait until all runs have ended or the time is over; return the report."""
+        with following(progress, self._total) as follow, self._wait_set.release_worker():
+            for batch in wait_loop(self._wait_set):
+                if self._record(batch, follow):
+                    self._stop()
+            raise_if_suspended()
+            return self._report()
+
+    async def asettle(self, progress: ProgressArgument) -> Report:
+        """Do what `settle` does without blocking the event loop."""
+        with following(progress, self._total) as follow, self._wait_set.release_worker():
+            async for batch in await_loop(self._wait_set):
+                if self._record(batch, follow):
+                    await asyncio.to_thread(self._stop)
+            raise_if_suspended()
+            return await in_thread_if_blocking(self._wait_set, self._report)
+
+    def results(self, report: Report, default: Any) -> Any:
+        """Return the results in the shape of the argument; raise `TaskRunsFailed` for the failures."""
+        report = report.fetched()
+        report.raise_for_failures()
+        return self._unflatten(report.results(default=default))
+
+    def _record(self, batch: Sequence[Ended], follow: Progress) -> bool:
+        """Count the runs that have ended; return True once, when the policy demands that the others be stopped."""
         for run, outcome in batch:
-            self._done += len(run.places)
+            self._done += len(run.positions)
             if outcome.status is not Status.COMPLETED:
-                self._failed += len(run.places)
+                self._failed += len(run.positions)
                 self._roots += self._is_root(outcome) and id(run.future) not in self._withdrawn
         self._ended += batch
         if batch:
-            follow(self._done, self._failed, len(self.waiting.places))
-        if self._tripped or self._roots <= self.allowed:
+            follow(self._done, self._failed, self._total)
+        if self._tripped or self._roots <= self._allowed:
             return False
         self._tripped = True
-        return self.policy.then != "finish"
+        return self._policy.then != "finish"
 
     def _is_root(self, outcome: Outcome) -> bool:
-        if outcome.status is Status.BLOCKED:
-            return self._at_hand.isdisjoint(outcome.upstream)
-        return True
+        return outcome.status is not Status.BLOCKED or self._run_ids.isdisjoint(outcome.upstream)
 
-    def stop(self) -> None:
-        """Do what the policy says to the runs that have not ended."""
-        self._withdrawn |= self.waiting.cancel(running=self.policy.then == "cancel")
+    def _stop(self) -> None:
+        """Stop the runs that have not ended, as the policy demands."""
+        self._withdrawn |= self._wait_set.cancel(running=self._policy.then == "cancel")
 
-    def report(self) -> Report:
-        """Return the report, once nothing is open any more."""
-        outcomes: list[Outcome | None] = [None] * len(self.waiting.places)
-        cancelled: set[int] = set()
-        for run, told in self.waiting.told(self._ended, [outcome for _, outcome in self._ended]):
-            for outcome in self.waiting.placed(run, told):
+    def _report(self) -> Report:
+        """Return the report, once all runs are closed."""
+        outcomes: dict[int, Outcome] = {}
+        withdrawn: set[int] = set()
+        for run, detailed in self._wait_set.with_details(self._ended, [outcome for _, outcome in self._ended]):
+            for outcome in at_positions(run, detailed):
                 outcomes[outcome.index] = outcome
                 if id(run.future) in self._withdrawn and outcome.status is Status.CANCELLED:
-                    cancelled.add(outcome.index)
-        report = Report(
-            [outcome for outcome in outcomes if outcome is not None], tolerated=self.allowed, withdrawn=cancelled
-        )
-        for reports in _recording.get():
-            reports.append(report)
-        return report
-
-    def results(self, report: Report, default: Any) -> Any:
-        """Return the results in the shape of the argument, or raise for the failures."""
-        report = report.brought()
-        report.raise_for_failures()
-        return self._rebuild(report.results(default=default))
-
-
-def _settled(settling: _Settling, progress: ProgressArgument) -> Report:
-    with following(progress, len(settling.waiting.places)) as follow, settling.waiting.blocking():
-        for batch in _rounds(settling.waiting):
-            if settling.note(batch, follow):
-                settling.stop()
-        raise_if_suspended()
-        return settling.report()
-
-
-async def _asettled(settling: _Settling, progress: ProgressArgument) -> Report:
-    with following(progress, len(settling.waiting.places)) as follow, settling.waiting.blocking():
-        async for batch in _arounds(settling.waiting):
-            if settling.note(batch, follow):
-                await asyncio.to_thread(settling.stop)
-        raise_if_suspended()
-        return await _aside(settling.waiting, settling.report)
+                    withdrawn.add(outcome.index)
+        in_order = [outcomes[index] for index in range(self._total)]
+        return recorded(Report(in_order, tolerated=self._allowed, withdrawn=withdrawn))

@@ -1,4 +1,4 @@
-"""One set of runs being waited for, without saying how: the loops in `_settle` block a thread or an event loop."""
+"""The runs that one call waits for. This module does not decide how to wait: the loops in `poll.py` do."""
 
 from __future__ import annotations
 
@@ -14,155 +14,180 @@ from prefect.client.schemas.objects import State
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.api import PAGE, task_runs
-from prefect_anyrunner._waiting.flatten import Place
-from prefect_anyrunner._waiting.runs import Deadline, Ended, Run, _settled
-from prefect_anyrunner._waiting.stock.details import told
-from prefect_anyrunner._waiting.stock.run import FETCH, runner_of
+from prefect_anyrunner._waiting.flatten import Position
+from prefect_anyrunner._waiting.runs import Deadline, Ended, WaitedRun, WaitingRunner, stock_outcomes
+from prefect_anyrunner._waiting.stock.details import add_details
+from prefect_anyrunner._waiting.stock.run import FETCH_SECONDS, runner_of
 
-TICK = 2.0
-"""Seconds between two rounds of looking after runs whose engine may never call back."""
-GRACE = 4.0
-"""Seconds after which a run of the stock process runner that the API calls dead is dead, although its future is silent.
+POLL_SECONDS = 2.0
+"""Seconds between two polls of all open runs, because the engine of a stock runner may never call back."""
+GRACE_SECONDS = 4.0
+"""Seconds to wait for a future of the stock process runner after the API has the run as ended.
 
-That future never ends for a body that raised a `BaseException`, and neither do those of its peers in the pool."""
-LONG_GRACE = 60.0
-"""The same for Dask and Ray, which may be running it once more, and for a result that may be on its way."""
+Such a future never ends if its body raised a `BaseException`, and neither do those of its peers in the pool."""
+LONG_GRACE_SECONDS = 60.0
+"""Seconds to wait where the run may yet end: Dask and Ray may be running it again, or its result is on its way."""
 
 
-class Waiting:
-    """The runs of one call: which are open, which have ended, what to look after in between.
+class WaitSet:
+    """The runs of one call: those that are open, those that have ended, and when to poll them.
 
-    Not thread-safe: one loop owns it. Only `tell`, which it hands to the futures, is called in other threads.
+    It is not thread-safe, because one loop owns it. Only `notify`, which it passes to the futures, is called in other
+    threads.
     """
 
-    def __init__(self, places: Sequence[Place], timeout: float | None) -> None:
-        self.places = list(places)
+    def __init__(self, positions: Iterable[Position] = (), timeout: float | None = None) -> None:
         self.deadline = Deadline(timeout)
-        self.runs: dict[int, Run] = {}
-        for number, place in enumerate(places):
-            run = self.runs.get(id(place.future))
+        self.runs: dict[int, WaitedRun] = {}
+        self.open: dict[int, WaitedRun] = {}
+        self.has_stock = False
+        """Whether a poll may block: polling a stock future fetches its result, and the API is asked about it."""
+        self._not_subscribed: list[int] = []
+        self._next_poll = time.monotonic() + POLL_SECONDS
+        self.add(positions)
+
+    def add(self, positions: Iterable[Position]) -> None:
+        """Wait for the runs at `positions` as well; `subscribe` has to be called afterwards."""
+        for position in positions:
+            key = id(position.future)
+            run = self.runs.get(key)
             if run is None:
-                run = self.runs[id(place.future)] = Run(place.future)
-                mark_awaited = getattr(place.future, "mark_awaited", None)
+                run = self.runs[key] = self.open[key] = WaitedRun(position.future)
+                self.has_stock = self.has_stock or run.stock is not None
+                self._not_subscribed.append(key)
+                mark_awaited = getattr(position.future, "mark_awaited", None)
                 if mark_awaited is not None:
                     mark_awaited()
-            run.places.append(number)
-        self.open = dict(self.runs)
-        self.has_stock = any(run.stock is not None for run in self.runs.values())
-        """Whether looking may block: stock futures fetch results, and the API is asked about them."""
-        self._next_round = time.monotonic() + TICK
+            run.positions.append(position)
 
-    def subscribe(self, tell: Callable[[int], None]) -> list[Ended]:
-        """Return what has ended already; for the rest have `tell(key)` called, in whatever thread, when it ends."""
+    def forget(self, run: WaitedRun) -> None:
+        """Drop a run that has ended, and its future."""
+        del self.runs[id(run.future)]
+
+    def subscribe(self, notify: Callable[[int], None]) -> list[Ended]:
+        """Return the added runs that have already ended; have `notify(key)` called, in any thread, when others end."""
         ended = []
-        for key, run in list(self.open.items()):
-            outcome = self.runs[key].look() if run.stock is None else _settled.get(run.future)
+        for key in self._not_subscribed:
+            run = self.open[key]
+            outcome = run.poll() if run.stock is None else stock_outcomes.get(run.future)
             if outcome is not None:
                 ended.append(self._close(key, outcome))
             elif self.deadline.timeout == 0:
-                continue  # who only looks, perhaps time and again, leaves no callback behind
+                continue  # a caller that only polls, perhaps repeatedly, must not leave a callback behind each time
             elif run.stock is None:
-                run.future.add_done_callback(lambda _, key=key: tell(key))
+                run.future.add_done_callback(lambda _, key=key: notify(key))
             else:
-                run.stock.when_done(lambda key=key: tell(key))  # type: ignore[misc]
+                run.stock.when_done(lambda key=key: notify(key))  # type: ignore[misc]
+        self._not_subscribed.clear()
         return ended
 
     def pause(self) -> float:
-        """Return for how many seconds to wait for the next call of `tell`."""
-        return max(0.0, min(self.deadline.remaining(), self._next_round - time.monotonic()))
+        """Return the number of seconds to wait for the next call of `notify`."""
+        return max(0.0, min(self.deadline.remaining(), self._next_poll - time.monotonic()))
 
-    def took(self, keys: Iterable[int]) -> list[Ended]:
-        """Return the runs among `keys` that have ended, and each `TICK` what a round over all others finds."""
+    @property
+    def poll_is_due(self) -> bool:
+        """Whether the next `collect` polls all open runs."""
+        return time.monotonic() >= self._next_poll
+
+    def collect(self, keys: Iterable[int]) -> list[Ended]:
+        """Return the runs among `keys` that have ended, and every `POLL_SECONDS` those found by polling all others."""
         ended = []
         for key in keys:
-            if key in self.open and (outcome := self.open[key].look(self._patience())) is not None:
+            if key in self.open and (outcome := self.open[key].poll(self._patience())) is not None:
                 ended.append(self._close(key, outcome))
-        if time.monotonic() >= self._next_round:
-            ended += self._round()
-            self._next_round = time.monotonic() + TICK
+        if self.poll_is_due:
+            ended += self._poll_all()
+            self._next_poll = time.monotonic() + POLL_SECONDS
         return ended
 
-    def rest(self) -> list[Ended]:
-        """Return every run that is still open, as ended after all or as unfinished."""
+    def finish(self) -> list[Ended]:
+        """Return every run that is still open, as ended if a last poll finds that, else as unfinished."""
         ended = []
-        until = time.monotonic() + 1.0  # what has ended in time may be fetched a little later; all of them together
+        until = time.monotonic() + 1.0  # one second, for all of them together, to fetch results of runs that have ended
         for key, run in list(self.open.items()):
             patience = max(0.05, until - time.monotonic())
-            outcome = run.look() if run.stock is None else run.stock.last_look(patience)
+            outcome = run.poll() if run.stock is None else run.stock.last_poll(patience)
             ended.append(self._close(key, outcome or run.unfinished(self.deadline.timeout)))
         return ended
 
     def cancel(self, *, running: bool) -> set[int]:
-        """Ask all open runs to stop, those of one runner together; return the keys of those that will end cancelled."""
+        """Ask all open runs to stop, those of one runner in one call; return the keys of those that end cancelled."""
         cancelled: set[int] = set()
-        together: dict[int, tuple[Any, list[int]]] = {}
+        by_runner: dict[int, tuple[WaitingRunner, list[int]]] = {}
         for key, run in self.open.items():
-            runner = getattr(run.future, "runner", None)
-            if runner is not None:
-                together.setdefault(id(runner), (runner, []))[1].append(key)
+            if (runner := _runner_of_open(run)) is not None:
+                by_runner.setdefault(id(runner), (runner, []))[1].append(key)
             elif run.cancel(running=running):
                 cancelled.add(key)
-        for runner, keys in together.values():
+        for runner, keys in by_runner.values():
             ids = [self.open[key].future.task_run_id for key in keys]
             cancelled |= {key for key, yes in zip(keys, runner.cancel_runs(ids, running=running), strict=True) if yes}
         return cancelled
 
-    def blocking(self) -> AbstractContextManager[Any]:
-        """Return what to hold while waiting, so that a waiting task lends its worker to others (rule N1)."""
-        # Futures of one runner all free the same worker: that of the calling thread.
-        release = getattr(self._ours(), "release_worker", nullcontext)
-        context: AbstractContextManager[Any] = release()
-        return context
+    def release_worker(self) -> AbstractContextManager[None]:
+        """Return a context that frees the worker of the calling task for other runs during a wait (rule N1)."""
+        runner = self._runner()
+        return nullcontext() if runner is None else runner.release_worker()
 
     @property
-    def lends(self) -> bool:
-        """Whether the worker of the calling task is free only during `lend`."""
-        return bool(getattr(self._ours(), "waits_in_engine", False))
+    def waits_in_engine(self) -> bool:
+        """Whether the worker of the calling task is free only during `wait_in_engine`."""
+        runner = self._runner()
+        return runner is not None and runner.waits_in_engine
 
-    def lend(self, most: float = math.inf) -> None:
-        """Wait until a run has ended, where only that frees a worker; as long as `pause` says, or `most` seconds."""
-        if self.lends:
+    def wait_in_engine(self, at_most: float = math.inf) -> None:
+        """Wait until a run has ended, if only that frees the worker; for at most `pause()` and `at_most` seconds."""
+        runner = self._runner()
+        if runner is not None and runner.waits_in_engine:
             futures = [run.future for run in self.open.values() if run.stock is None]
-            futures[0].wait_in_engine(futures, min(self.pause(), most))
+            runner.wait_in_engine(futures, min(self.pause(), at_most))
 
-    def _ours(self) -> Any:
-        return next((run.future for run in self.open.values() if run.stock is None), None)
+    def _runner(self) -> WaitingRunner | None:
+        """Return a runner of ours that a run is open on: each of them frees the same worker, the calling thread's.
 
-    def told(self, ended: Sequence[Ended], known: Iterable[Outcome] = ()) -> list[Ended]:
-        """Return `ended` with names and roots for the stock runs in it, asked for in bulk."""
-        fresh = [(run, outcome) for run, outcome in ended if run.stock is not None and run.future not in _settled]
+        A future that has ended knows its runner no more, so the first future of all will not do.
+        """
+        return next(filter(None, map(_runner_of_open, self.open.values())), None)
+
+    def with_details(self, ended: Sequence[Ended], known: Iterable[Outcome] = ()) -> list[Ended]:
+        """Return `ended` with names and root causes for the stock runs in it, which are fetched in bulk.
+
+        `known`: outcomes that need not be fetched, because the caller has them.
+        """
+        fresh = [(run, outcome) for run, outcome in ended if run.stock is not None and run.future not in stock_outcomes]
+        if not fresh:
+            return list(ended)
         at_hand = {outcome.task_run_id: outcome for outcome in known if outcome.task_run_id is not None}
         keys: dict[str, UUID] = {}
         for run in self.runs.values():
             if run.stock is not None and run.stock.key is not None and run.stock.run_id is not None:
                 keys[run.stock.key] = run.stock.run_id
-        outcomes = told([outcome for _, outcome in fresh], at_hand, keys) if fresh else []
-        better = {id(run): outcome for (run, _), outcome in zip(fresh, outcomes, strict=True)}
+        outcomes = add_details([outcome for _, outcome in fresh], at_hand, keys)
+        detailed = {id(run): outcome for (run, _), outcome in zip(fresh, outcomes, strict=True)}
         for run, _ in fresh:
-            if better[id(run)].status is not Status.UNFINISHED:
-                _settled[run.future] = better[id(run)]
-        return [(run, better.get(id(run), outcome)) for run, outcome in ended]
-
-    def placed(self, run: Run, outcome: Outcome) -> list[Outcome]:
-        """Return the outcome once for each place that the run stood in."""
-        return [outcome.placed(number, self.places[number].path) for number in run.places]
+            if detailed[id(run)].status is not Status.UNFINISHED:
+                stock_outcomes[run.future] = detailed[id(run)]
+        return [(run, detailed.get(id(run), outcome)) for run, outcome in ended]
 
     def _close(self, key: int, outcome: Outcome) -> Ended:
         return self.open.pop(key), outcome
 
     def _patience(self) -> float:
-        return max(0.05, min(FETCH, self.deadline.remaining() + 1.0))
+        return max(0.05, min(FETCH_SECONDS, self.deadline.remaining() + 1.0))
 
-    def _round(self) -> list[Ended]:
-        stock = {key: run.stock for key, run in self.open.items() if run.stock is not None}
+    def _poll_all(self) -> list[Ended]:
         ended = []
-        for key, run in list(self.open.items()):  # a callback may have been lost, or a result was slow to come
-            if (outcome := run.look(self._patience())) is not None:
+        for key, run in list(self.open.items()):  # a callback may have been lost, or a result was slow to arrive
+            if (outcome := run.poll(self._patience())) is not None:
                 ended.append(self._close(key, outcome))
-        silent = {each.run_id: key for key, each in stock.items() if key in self.open and each.run_id is not None}
-        ids = [run_id for run_id in silent if self.open[silent[run_id]].stock is not None]
+        silent = {
+            run.stock.run_id: key
+            for key, run in self.open.items()
+            if run.stock is not None and run.stock.run_id is not None
+        }
         now = time.monotonic()
-        for run_id, task_run in task_runs(self._some(ids)).items():
+        for run_id, task_run in task_runs(self._next_page(list(silent))).items():
             run, state = self.open[silent[run_id]], task_run.state
             grace = _grace(run, state)
             if state is None or grace is None:
@@ -170,20 +195,29 @@ class Waiting:
             elif run.dead_since is None or run.dead_since[1].id != state.id:
                 run.dead_since = (now, state)
             elif now - run.dead_since[0] >= grace and run.stock is not None:
-                ended.append(self._close(silent[run_id], run.stock.of_api(state)))
+                ended.append(self._close(silent[run_id], run.stock.from_api(state)))
         return ended
 
-    def _some(self, ids: list[UUID]) -> list[UUID]:
-        """Return one page of ids to ask for: those in question, then others in turn, so that a round stays cheap."""
-        turn = int(self._next_round / TICK) * PAGE % max(len(ids), 1)
-        return (ids[turn:] + ids[:turn])[:PAGE]
+    def _next_page(self, ids: list[UUID]) -> list[UUID]:
+        """Return one page of `ids`, another one at each poll, so that a poll of many runs stays cheap."""
+        start = int(self._next_poll / POLL_SECONDS) * PAGE % max(len(ids), 1)
+        return (ids[start:] + ids[:start])[:PAGE]
 
 
-def _grace(run: Run, state: State[Any] | None) -> float | None:
-    """Return how long a silent run may still be alive, given what the API says; None when nothing says it is dead."""
+def _runner_of_open(run: WaitedRun) -> WaitingRunner | None:
+    return getattr(run.future, "runner", None) if run.stock is None else None
+
+
+def _grace(run: WaitedRun, state: State[Any] | None) -> float | None:
+    """Return how many seconds a silent run may still take after it reached `state`; None if it may be alive."""
     if state is None or not state.is_final():
         return None
     process = runner_of(run.future) == "process"
     if state.is_completed():
-        return LONG_GRACE if process else None  # Dask may have to compute it once more, for as long as it takes
-    return GRACE if process else LONG_GRACE
+        return LONG_GRACE_SECONDS if process else None  # Dask may be computing it again, for as long as that takes
+    return GRACE_SECONDS if process else LONG_GRACE_SECONDS
+
+
+def at_positions(run: WaitedRun, outcome: Outcome) -> list[Outcome]:
+    """Return the outcome once for each position of the run."""
+    return [outcome.placed(position.number, position.path) for position in run.positions]

@@ -101,7 +101,7 @@ def test_path_is_relative_to_the_file_it_stands_in(project: Path) -> None:
         ),
         ("runner = ", "", "{project}/anyrunner.toml: is not valid TOML"),
         ('runer = "ray"', "", "unknown key runer; did you mean 'runner'?"),
-        ("", "[tool.anyrunner]\nx = 1", "unknown key tool.anyrunner.x; there are 'runner' and 'runners'"),
+        ("", "[tool.anyrunner]\nx = 1", "unknown key tool.anyrunner.x; known keys are 'runner' and 'runners'"),
         ("", "[tool]\nanyrunner = 1", "{project}/pyproject.toml [tool.anyrunner]: is not a table"),
         ("runners = 1", "", "runners is not a table of runners"),
         ("runner = 1", "", "{project}/anyrunner.toml: runner: a runner is a URL, a mapping or a name, not int"),

@@ -208,7 +208,7 @@ def test_a_future_that_ends_unheard_is_found_all_the_same(monkeypatch: pytest.Mo
         def add_done_callback(self, fn: Any) -> None:
             super().add_done_callback(lambda _: None)
 
-    monkeypatch.setattr("prefect_anyrunner._waiting.wait_set.TICK", 0.01)
+    monkeypatch.setattr("prefect_anyrunner._waiting.wait_set.POLL_SECONDS", 0.01)
     future = Deaf()
     thread = once_waited_for(future, do=lambda: future.ends(1))
     assert settle([future]).results() == [1]
@@ -233,7 +233,7 @@ def test_a_waiting_task_lends_its_worker() -> None:
 
     def end() -> None:
         waited_for(future)
-        seen.append(future.lent_now)
+        seen.append(future.worker_released)
         future.ends()
 
     thread = threading.Thread(target=end)
@@ -241,7 +241,21 @@ def test_a_waiting_task_lends_its_worker() -> None:
     settle([future])
     thread.join()
     assert seen == [True]
-    assert not future.lent_now
+    assert not future.worker_released
+
+
+def test_a_worker_is_released_although_the_first_run_has_ended() -> None:
+    future = FakeFuture()
+    seen: list[bool] = []
+
+    def end() -> None:
+        seen.append(future.worker_released)
+        future.ends()
+
+    thread = once_waited_for(future, do=end)
+    settle([done(), future])
+    thread.join()
+    assert seen == [True]
 
 
 def test_looking_at_a_future_is_noted() -> None:
@@ -275,8 +289,8 @@ def test_the_worker_is_not_lent_while_the_loop_has_it() -> None:
     thread = once_waited_for(future, other, do=lambda: future.ends(1))
     outcomes = iter(as_settled([future, other]))
     next(outcomes)
-    assert not other.lent_now
-    assert not future.lent_now
+    assert not other.worker_released
+    assert not future.worker_released
     thread.join()
 
 

@@ -1,4 +1,4 @@
-"""Names for the runs of stock futures, and the root of what blocked them: asked for once, in bulk."""
+"""Names of stock runs, and the root cause of blocked ones, fetched from the API in bulk."""
 
 from __future__ import annotations
 
@@ -18,26 +18,29 @@ from prefect_anyrunner._prefect.api import task_runs
 from prefect_anyrunner._prefect.states import because, error_of_message, status_of, upstream_in
 
 MAX_DEPTH = 50
-"""How many runs up a blocked one the root is looked for."""
+"""Number of levels of upstream runs in which the root cause of a blocked run is looked for."""
 
 
-def told(outcomes: Sequence[Outcome], at_hand: Mapping[UUID, Outcome], keys: Mapping[str, UUID]) -> list[Outcome]:
-    """Return `outcomes` of stock futures with what the API adds: names, times, attempts, roots of what is blocked.
+def add_details(
+    outcomes: Sequence[Outcome], at_hand: Mapping[UUID, Outcome], keys: Mapping[str, UUID]
+) -> list[Outcome]:
+    """Return `outcomes` of stock futures with names, times, attempts and root causes from the API.
 
     Args:
-        outcomes: as `_stock` reads them; completed ones stay as they are, for naming a whole map is slow.
-        at_hand: every outcome that is known, ours too, by task run id.
-        keys: the run ids of Dask futures by Dask's own key, which its errors name.
+        outcomes: the outcomes that `StockRun` returns; completed ones are not changed, because fetching the names of a
+            whole map is slow.
+        at_hand: every outcome that is known, those of our own runners too, by task run id.
+        keys: the run ids of Dask futures by Dask's own key, which its errors mention.
     """
     wanted = [outcome for outcome in outcomes if outcome.status is not Status.COMPLETED]
     ids = [outcome.task_run_id for outcome in wanted if outcome.task_run_id is not None]
-    # An outcome with a state comes from Prefect's engine, so its run is in the API or about to be.
+    # An outcome with a state comes from Prefect's task engine, so its run is in the API or will be soon.
     sure = [
         outcome.task_run_id
         for outcome in wanted
         if outcome.task_run_id is not None and outcome.state is not None and outcome.state.state_details.task_run_id
     ]
-    # One that the engine gave up without a state may still have reported how its body ended.
+    # A run that the engine gave up without a state may have reported the end of its body to the API.
     lost = [
         o.task_run_id for o in wanted if o.task_run_id is not None and o.state is None and o.status is Status.CRASHED
     ]
@@ -63,16 +66,16 @@ def _named(outcome: Outcome, run: TaskRun | None) -> Outcome:
     if outcome.state is None:
         facts["state"] = state
         if outcome.status is Status.CRASHED and state is not None and state.is_final() and not state.is_crashed():
-            # The body ended, but what it left did not get here: say both.
-            told = f"{outcome.error}; the Prefect API has it as {state.name}"
-            error = CrashedRun(f"{told}: {state.message}" if state.message else told)
-            facts["error"] = because(error, outcome.error.__cause__ if outcome.error is not None else None)
+            # The body ended, but its result did not arrive: the text mentions both.
+            text = f"{outcome.error}; the Prefect API has it as {state.name}"
+            cause = outcome.error.__cause__ if outcome.error is not None else None
+            facts["error"] = because(CrashedRun(f"{text}: {state.message}" if state.message else text), cause)
     return replace(outcome, **facts)
 
 
 def task_name(run: TaskRun) -> str:
     """Return the name of the task that `run` is a run of."""
-    # By default a run is called by its task and the beginning of its key; only a name of the user's own is not.
+    # Prefect names a run after its task and the first characters of its key, unless the user names it.
     end = f"-{run.dynamic_key[:3]}"
     return run.name.removesuffix(end) if run.name.endswith(end) else re.sub(r"-[0-9a-f]{8,}$", "", run.task_key)
 
@@ -103,7 +106,7 @@ def _with_root(
 
 
 def _roots(start: list[UUID], known: dict[UUID, Outcome], runs: dict[UUID, TaskRun]) -> list[Outcome]:
-    """Walk up from `start` to the runs that did not complete on their own account."""
+    """Return the runs at or above `start` that did not complete for a reason of their own."""
     roots: list[Outcome] = []
     seen: set[UUID] = set()
     level = start
@@ -134,7 +137,7 @@ def _roots(start: list[UUID], known: dict[UUID, Outcome], runs: dict[UUID, TaskR
 
 
 def _inputs(run: TaskRun) -> list[UUID]:
-    """Return the runs that `run` took arguments from or waited for."""
+    """Return the ids of the runs that `run` took arguments from or waited for."""
     return [
         source.id
         for name, sources in run.task_inputs.items()
@@ -145,7 +148,7 @@ def _inputs(run: TaskRun) -> list[UUID]:
 
 
 def _of_run(run: TaskRun) -> Outcome:
-    """Return what the API alone knows of a run: no value, no exception, but the text of its state."""
+    """Return the outcome of a run that only the API knows: the text of its state, but neither value nor exception."""
     state = run.state
     status = status_of(state)
     return Outcome(

@@ -1,4 +1,4 @@
-"""A state in the place of a future."""
+"""A state that stands for a future."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from prefect.client.schemas.objects import State
 
 UNNAMED = "task"
-"""The task's name until the API has told it: stock futures do not know it."""
+"""The task's name until it is fetched from the API, because stock futures do not know it."""
 
 
 class StateFuture:
-    """The future of a run of which only the final state is at hand."""
+    """A future made from the final state of a run."""
 
     def __init__(self, state: State[Any]) -> None:
         self._final_state = state
@@ -20,8 +20,8 @@ class StateFuture:
         self.task_name = UNNAMED if self.task_run_id is not None else "flow"
 
     def wait(self, timeout: float | None = None) -> None:
-        """Do nothing: the run has ended."""
+        """Return at once, because the run has ended."""
 
     def add_done_callback(self, fn: Callable[[Any], None]) -> None:
-        """Call `fn(self)`: the run has ended."""
+        """Call `fn(self)` at once, because the run has ended."""
         fn(self)
