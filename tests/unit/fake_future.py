@@ -16,7 +16,7 @@ from prefect_anyrunner import Outcome, Status
 class FakeRunner:
     """The runner of one fake future, which frees its worker; a future that has ended knows it no more."""
 
-    lends = False
+    waits_in_engine = False
 
     def __init__(self, future: FakeFuture) -> None:
         self.future = future
@@ -26,7 +26,7 @@ class FakeRunner:
         return [self.future.cancel(running=running)]
 
     @contextlib.contextmanager
-    def blocking(self) -> Iterator[None]:
+    def release_worker(self) -> Iterator[None]:
         self.future.worker_released = True
         try:
             yield
@@ -46,7 +46,7 @@ class FakeFuture:
         self.looked_at = 0
         self.was_awaited = False
         self.worker_released = False
-        self.tracker: FakeRunner | None = FakeRunner(self)
+        self.runner: FakeRunner | None = FakeRunner(self)
         self.cancels: list[bool] = []
         self._outcome: Outcome | None = None
         self._callbacks: list[Callable[[Any], None]] = []
@@ -67,7 +67,7 @@ class FakeFuture:
     def callbacks(self) -> int:
         return len(self._callbacks)
 
-    def awaited(self) -> None:
+    def mark_awaited(self) -> None:
         self.was_awaited = True
 
     def cancel(self, *, running: bool = True) -> bool:
@@ -94,7 +94,7 @@ class FakeFuture:
 
     def _end(self, status: Status, **facts: Any) -> FakeFuture:
         with self._lock:
-            self.tracker = None
+            self.runner = None
             self._outcome = Outcome(
                 task_name=self.task_name,
                 task_run_id=self.task_run_id,

@@ -1,4 +1,4 @@
-"""Who decides which runner a flow runs on: the order of sources, named runners, and where each value came from."""
+"""The choice of a runner: the order of sources, named runners, and the origin of each value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(folder: Path, own: str = "", project: str = "") -> None:
         (folder / "pyproject.toml").write_text(project)
 
 
-def test_order_of_sources(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_source_in_order_decides(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def workers() -> object:
         return resolve("thread://?max_workers=2" if spec else None, "thread://?max_workers=6").options.get(
             "max_workers"
@@ -51,12 +51,12 @@ def test_order_of_sources(project: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert workers() == 2
 
 
-def test_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_environment_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANYRUNNER", "  ")
     assert resolve(default="process").backend == "process"
 
 
-def test_nearest_folder_wins_altogether(project: Path) -> None:
+def test_only_the_nearest_folder_is_read(project: Path) -> None:
     write(project, own='runner = "ray"\n[runners.far]\nbackend = "ray"')
     write(project / "a", project='[tool.anyrunner]\nrunner = "dask"')
     write(project / "a/b", project="[tool.other]")
@@ -66,7 +66,7 @@ def test_nearest_folder_wins_altogether(project: Path) -> None:
         RunnerSpec.load("far", folder=project / "a/b")
 
 
-def test_named_runner_remembers_who_chose_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_runner_keeps_its_source_and_origins(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(
         project,
         own='[runners.cluster]\nbackend = "dask"\ncluster_class = "a.B"\ncluster_kwargs = { name = "etl" }',
@@ -82,7 +82,7 @@ def test_named_runner_remembers_who_chose_it(project: Path, monkeypatch: pytest.
     assert small.origins["max_workers"].startswith(f"{project}/pyproject.toml [tool.anyrunner.runners.small]")
 
 
-def test_path_is_relative_to_the_file_it_stands_in(project: Path) -> None:
+def test_a_path_is_relative_to_the_file_that_contains_it(project: Path) -> None:
     (project / "ca.pem").touch()
     write(project, own='runner = { backend = "dask", address = "dask+tls://host:1", ca_file = "ca.pem" }')
     (project / "below").mkdir()
@@ -110,7 +110,7 @@ def test_path_is_relative_to_the_file_it_stands_in(project: Path) -> None:
         ('runner = "a"\n[runners.a]\nbackend = "ray"\nnum_cpu = 3', "", "[runners.a]: ray has no option 'num_cpu'"),
     ],
 )
-def test_bad_file_is_one_sentence_with_its_place(project: Path, own: str, project_file: str, what: str) -> None:
+def test_a_bad_file_raises_one_problem_with_its_place(project: Path, own: str, project_file: str, what: str) -> None:
     write(project, own, project_file)
     with pytest.raises(SpecError) as caught:
         RunnerSpec.load()
@@ -118,25 +118,25 @@ def test_bad_file_is_one_sentence_with_its_place(project: Path, own: str, projec
     assert len(caught.value.problems) == 1
 
 
-def test_broken_project_file_that_is_not_ours_is_left_alone(project: Path) -> None:
+def test_a_broken_project_file_that_does_not_mention_us_is_ignored(project: Path) -> None:
     write(project, project="[tool.other\n")
     assert resolve().backend == "thread"
 
 
-def test_backend_name_and_url_need_no_file(project: Path) -> None:
+def test_a_backend_name_or_url_does_not_read_the_file(project: Path) -> None:
     write(project, own="broken [")
     assert resolve("dask").backend == "dask"
     assert resolve("ray://?num_cpus=1").backend == "ray"
 
 
-def test_bad_use_runner_is_told_when_it_is_entered() -> None:
+def test_a_bad_use_runner_raises_when_it_is_entered() -> None:
     with pytest.raises(SpecError, match="use_runner: unknown runner 'no'"), use_runner("no"):
         raise AssertionError("entered")
     with pytest.raises(SpecError), use_runner(None):  # type: ignore[arg-type]
         raise AssertionError("entered")
 
 
-def test_pick_builds_the_runner_of_the_backend() -> None:
+def test_pick_returns_the_runner_of_the_backend() -> None:
     from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
     from prefect_anyrunner.backends.thread import ThreadPoolTaskRunner
 

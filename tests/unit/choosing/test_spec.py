@@ -33,13 +33,13 @@ def problems(spec: Any) -> tuple[str, ...]:
         ("ray://auto", "ray", "auto", {}),
     ],
 )
-def test_url(url: str, backend: str, address: str | None, options: dict[str, Any]) -> None:
+def test_a_url_is_parsed(url: str, backend: str, address: str | None, options: dict[str, Any]) -> None:
     spec = RunnerSpec.parse(url)
     assert (spec.backend, spec.address, dict(spec.options)) == (backend, address, options)
     assert RunnerSpec.parse(str(spec)) == spec
 
 
-def test_mapping_is_the_url_written_out() -> None:
+def test_a_mapping_and_a_url_give_equal_specs() -> None:
     written_out = {"backend": "dask", "address": "tcp://host:8786", "connect_timeout": 3}
     assert RunnerSpec.load(written_out) == RunnerSpec.parse("dask://host:8786?connect_timeout=3")
     assert RunnerSpec.load({"backend": "dask", "address": "dask+tls://h:1"}).address == "tls://h:1"
@@ -90,13 +90,13 @@ def test_mapping_is_the_url_written_out() -> None:
         ({"backend": "dask", "cluster_class": "a.B", "n_workers": 2}, "option 'cluster_class' excludes 'n_workers'"),
     ],
 )
-def test_bad_spec_is_one_problem_that_says_its_place(spec: Any, what: str) -> None:
+def test_a_bad_spec_raises_one_problem_with_its_place(spec: Any, what: str) -> None:
     (problem,) = problems(spec)
     assert problem.startswith("argument spec")
     assert what in problem
 
 
-def test_all_problems_at_once() -> None:
+def test_all_problems_of_a_spec_are_reported_at_once() -> None:
     found = problems("dask://user:pw@host?n_workers=x&max_workers=3&conect_timeout=1&rerun_lost=-1#there")
     assert [text.partition("): ")[2].partition(";")[0] for text in found] == [
         "a runner URL has no #fragment",
@@ -145,7 +145,7 @@ def test_printed_specs_hide_secrets() -> None:
     assert spec.options["init_kwargs"]["_redis_password"] == "hunter2"
 
 
-def test_frozen_and_equal_by_what_it_asks_for() -> None:
+def test_a_spec_is_frozen_and_equal_by_backend_address_and_options() -> None:
     spec = RunnerSpec.parse("thread://?max_workers=2", place="here")
     assert spec == RunnerSpec("thread", options={"max_workers": 2})
     assert spec != RunnerSpec.parse("thread://?max_workers=3")
@@ -156,7 +156,7 @@ def test_frozen_and_equal_by_what_it_asks_for() -> None:
         spec.options["max_workers"] = 3  # type: ignore[index]
 
 
-def test_pickled_spec_is_not_checked_again(tmp_path: Path) -> None:
+def test_an_unpickled_spec_is_not_checked_again(tmp_path: Path) -> None:
     certificate = tmp_path / "own.pem"
     certificate.touch()
     spec = RunnerSpec.parse(f"dask+tls://host:1?cert={certificate}")

@@ -1,3 +1,5 @@
+"""Reports and outcomes: counts, groups, results, JSON and pickles."""
+
 from __future__ import annotations
 
 import json
@@ -39,7 +41,7 @@ def report() -> Report:
     )
 
 
-def test_is_a_sequence_of_outcomes() -> None:
+def test_a_report_is_a_sequence_of_outcomes() -> None:
     outcomes = report()
     assert len(outcomes) == 6
     assert outcomes[0].value == 0
@@ -47,7 +49,7 @@ def test_is_a_sequence_of_outcomes() -> None:
     assert outcomes[-1] in outcomes
 
 
-def test_counts_and_failures() -> None:
+def test_a_report_counts_statuses_and_lists_failures() -> None:
     outcomes = report()
     assert outcomes.counts == {Status.COMPLETED: 1, Status.FAILED: 4, Status.CRASHED: 1}
     assert [outcome.index for outcome in outcomes.failures] == [1, 2, 3, 4, 5]
@@ -55,13 +57,13 @@ def test_counts_and_failures() -> None:
     assert repr(outcomes) == "<Report: 1 completed, 4 failed, 1 crashed>"
 
 
-def test_alike_failures_are_one_group_the_largest_first() -> None:
+def test_alike_failures_are_one_group_and_the_largest_group_is_first() -> None:
     """Numbers, quoted words and paths may differ; type, text and the raising line may not."""
     groups = [[outcome.index for outcome in group] for group in report().groups()]
     assert groups == [[1, 3], [2], [4], [5]]
 
 
-def test_the_summary_tells_each_group_in_a_line() -> None:
+def test_a_summary_has_a_line_for_each_group() -> None:
     lines = report().summary().splitlines()
     assert lines[0] == "6 task runs: 1 completed, 4 failed, 1 crashed"
     assert lines[1].startswith("  2 x ValueError: no file '/data/a.csv' at 0xf00 (test_report.py:")
@@ -69,34 +71,34 @@ def test_the_summary_tells_each_group_in_a_line() -> None:
     assert lines[2] == "  1 x crashed: its worker died: save[2]"
 
 
-def test_a_summary_of_very_many_kinds_is_cut() -> None:
+def test_a_summary_of_very_many_groups_is_cut() -> None:
     many = settle([FakeFuture().fails(type(f"E{'x' * number}", (Exception,), {})()) for number in range(50)])
     lines = many.summary().splitlines()
     assert len(lines) == 22
     assert lines[-1] == "  … and 30 more in 30 other groups"
 
 
-def test_results_raise_unless_there_is_a_default() -> None:
+def test_results_raise_without_a_default() -> None:
     assert report().results(default="-") == [0, "-", "-", "-", "-", "-"]
     with pytest.raises(TaskRunsFailed):
         report().results()
     assert settle([FakeFuture().ends(1)]).results() == [1]
 
 
-def test_json_says_all_but_values() -> None:
-    told = json.loads(report().to_json())
-    assert told["counts"] == {"completed": 1, "failed": 4, "crashed": 1}
-    assert told["total"] == 6
-    assert told["ok"] is False
-    assert told["groups"][0]["runs"] == ["load[1]", "load[3]"]
-    record = told["outcomes"][2]
+def test_json_contains_everything_but_values() -> None:
+    data = json.loads(report().to_json())
+    assert data["counts"] == {"completed": 1, "failed": 4, "crashed": 1}
+    assert data["total"] == 6
+    assert data["ok"] is False
+    assert data["groups"][0]["runs"] == ["load[1]", "load[3]"]
+    record = data["outcomes"][2]
     assert record["status"] == "crashed"
     assert record["error"] == {"type": "CrashedRun", "text": "its worker died"}
     assert uuid.UUID(record["task_run_id"])
-    assert "value" not in told["outcomes"][0]
+    assert "value" not in data["outcomes"][0]
 
 
-def test_a_report_can_be_pickled_and_is_equal() -> None:
+def test_an_unpickled_report_is_equal() -> None:
     one = report()
     copy = pickle.loads(pickle.dumps(one))
     assert copy == one
@@ -107,7 +109,7 @@ def test_a_report_can_be_pickled_and_is_equal() -> None:
     ("numbers", "texts"),
     [([], []), ([3], ["3"]), ([20, 7, 8, 9, 3], ["3", "7-9", "20"]), ([1, 2, 2], ["1-2"])],
 )
-def test_ranges(numbers: list[int], texts: list[str]) -> None:
+def test_ranges_join_neighbours(numbers: list[int], texts: list[str]) -> None:
     assert ranges(numbers) == texts
 
 
@@ -118,7 +120,7 @@ def made(**facts: object) -> Outcome:
     return Outcome(**{"task_name": "load", "status": Status.COMPLETED, **facts})  # type: ignore[arg-type]
 
 
-def test_a_lazy_value_is_made_once_when_asked_for() -> None:
+def test_a_lazy_value_is_loaded_once_when_it_is_asked_for() -> None:
     calls = iter([1, 2])
     outcome = made(_value=LazyValue(lambda: next(calls)))
     repr(outcome)
@@ -139,7 +141,7 @@ class Odd:
     __hash__ = None  # type: ignore[assignment]
 
 
-def test_outcomes_are_equal_by_what_they_tell() -> None:
+def test_outcomes_are_equal_by_run_status_value_and_error() -> None:
     run_id = uuid.uuid4()
     assert made(task_run_id=run_id, _value=[1], worker="a") == made(task_run_id=run_id, _value=[1], worker="b")
     assert made(_value=1) != made(_value=2)

@@ -1,4 +1,4 @@
-"""The compact rows of a report: what they keep, and that a report of them tells what any other tells."""
+"""The compact rows of a report: the facts that they keep, and reports made of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def outcome(index: int, error: Exception | None = None) -> Outcome:
     )
 
 
-def test_rows_in_any_order_come_back_in_theirs() -> None:
+def test_rows_that_are_put_in_any_order_are_read_in_the_order_of_indexes() -> None:
     given = [outcome(0), outcome(1, ValueError("no")), outcome(2), outcome(3)]
     rows = Rows(keep_values=True)
     for each in (given[2], given[1], given[3], given[0]):
@@ -45,7 +45,7 @@ def test_rows_in_any_order_come_back_in_theirs() -> None:
         rows[4]
 
 
-def test_a_report_of_rows_tells_what_any_other_tells() -> None:
+def test_a_report_of_rows_is_like_a_report_of_outcomes() -> None:
     given = [outcome(0), outcome(1, ValueError("no")), outcome(2, KeyError("x")), outcome(3)]
     rows = Rows(keep_values=True)
     for each in given:

@@ -1,3 +1,5 @@
+"""The exception for runs that did not complete: message, members, notes, parts and pickles."""
+
 from __future__ import annotations
 
 import pickle
@@ -66,21 +68,21 @@ def test_members_are_the_very_exceptions_in_submission_order() -> None:
     assert [outcome.error for outcome in group.outcomes] == list(group.exceptions)
 
 
-def test_it_is_one_of_our_errors_and_a_group_even_of_one() -> None:
+def test_one_failure_raises_a_group_that_is_an_anyrunner_error() -> None:
     group = failed(FakeFuture().fails(ValueError("one")))
     assert isinstance(group, AnyRunnerError)
     assert isinstance(group, ExceptionGroup)
     assert group.message == "1 of 1 task run failed: 1 ValueError (load)"
 
 
-def test_a_blocked_run_is_a_member_when_the_run_to_blame_is_not() -> None:
+def test_a_blocked_run_is_a_member_if_its_root_is_not() -> None:
     elsewhere = FakeFuture().fails(ValueError())
     group = failed([FakeFuture().is_blocked_by(elsewhere), FakeFuture().ends()])
     assert group.message == "1 of 2 task runs failed: 1 blocked (load[0])"
     assert isinstance(group.exceptions[0], UpstreamTaskError)
 
 
-def test_a_run_cancelled_by_hand_and_one_unfinished_are_members() -> None:
+def test_cancelled_and_unfinished_runs_are_members() -> None:
     group = failed([FakeFuture().is_cancelled(), FakeFuture()], timeout=0.01)
     assert [type(member) for member in group.exceptions] == [CancelledRun, UnfinishedRun]
     assert group.message == "2 of 2 task runs failed: 1 cancelled (load[0]), 1 unfinished (load[1])"
@@ -104,7 +106,7 @@ def test_every_failure_is_a_member_but_the_message_stays_short() -> None:
     assert "and 159 more" in group.message
 
 
-def test_places_that_two_tasks_share_are_told_apart() -> None:
+def test_runs_with_the_same_index_are_named_by_their_paths() -> None:
     bad = [FakeFuture().fails(ValueError()) for _ in range(3)]
     group = failed({"a": [bad[0]], "b": [bad[1]], "c": bad[2]})
     assert group.message == "3 of 3 task runs failed: 3 ValueError (load[a.0], load[b.0], load[c])"
@@ -113,7 +115,7 @@ def test_places_that_two_tasks_share_are_told_apart() -> None:
 # --- notes ----------------------------------------------------------------------------------------------------------
 
 
-def test_each_member_says_which_run_it_was_once() -> None:
+def test_each_member_has_one_note_that_names_its_run() -> None:
     error = ValueError()
     future = FakeFuture().fails(error)
     for _ in range(3):
@@ -137,7 +139,7 @@ def test_settling_changes_no_error() -> None:
     assert not hasattr(error, "__notes__")
 
 
-def test_an_error_that_refuses_notes_does_no_harm() -> None:
+def test_an_error_that_refuses_notes_is_still_a_member() -> None:
     class Closed(Exception):
         __notes__ = 3  # type: ignore[assignment]
 
@@ -187,7 +189,7 @@ def test_a_group_out_of_a_body_stays_one_member_and_is_matched_by_its_leaves() -
 
 
 @pytest.mark.parametrize("dumps", [pickle.dumps, cloudpickle.dumps])
-def test_it_travels_whole(dumps: Callable[[Any], bytes]) -> None:
+def test_an_unpickled_group_has_the_same_members_notes_and_outcomes(dumps: Callable[[Any], bytes]) -> None:
     futures, _ = mixed()
     futures[3].outcome()
     group = failed(futures)
@@ -205,7 +207,7 @@ def test_it_travels_whole(dumps: Callable[[Any], bytes]) -> None:
     assert isinstance(copy.split(ValueError)[0], TaskRunsFailed)
 
 
-def test_a_member_that_cannot_be_pickled_goes_as_a_stand_in() -> None:
+def test_a_member_that_cannot_be_pickled_is_unpickled_as_a_stand_in() -> None:
     group = failed([FakeFuture().fails(Locked("mine")), FakeFuture().fails(KeyError("k"))])
     copy = pickle.loads(pickle.dumps(group))
     assert isinstance(copy.exceptions[0], Exception)
@@ -213,7 +215,7 @@ def test_a_member_that_cannot_be_pickled_goes_as_a_stand_in() -> None:
     assert repr(copy.exceptions[1]) == "KeyError('k')"
 
 
-def test_a_part_with_half_a_member_travels_too() -> None:
+def test_a_subgroup_with_a_part_of_a_member_can_be_pickled() -> None:
     inner = ExceptionGroup("several", [ValueError("one"), KeyError("two")])
     part = failed([FakeFuture().fails(inner)]).subgroup(ValueError)
     assert part is not None
@@ -225,7 +227,7 @@ def test_a_part_with_half_a_member_travels_too() -> None:
 # --- rendering ------------------------------------------------------------------------------------------------------
 
 
-def test_an_error_without_a_text_breaks_nothing() -> None:
+def test_an_error_whose_str_raises_is_still_shown() -> None:
     report = settle([FakeFuture().fails(Unspeakable())])
     assert "__str__ raised RuntimeError" in report.summary()
     assert "__str__ raised RuntimeError" in report.to_json()
@@ -233,7 +235,7 @@ def test_an_error_without_a_text_breaks_nothing() -> None:
     assert "1 Unspeakable (load[0])" in "".join(traceback.format_exception(group))
 
 
-def test_forty_alike_failures_are_told_before_python_cuts_them_off() -> None:
+def test_a_note_summarises_the_members_that_python_does_not_print() -> None:
     group = failed([FakeFuture().fails(ValueError(f"day {n}")) if n % 25 else FakeFuture().ends() for n in range(42)])
     printed = "".join(traceback.format_exception(group))
     assert "40 of 42 task runs failed: 40 ValueError (load[1-24], load[26-41])" in printed
@@ -248,6 +250,6 @@ def test_a_member_must_be_an_exception() -> None:
         gather([future])
 
 
-def test_outcomes_of_the_group_hold_nothing_alive() -> None:
+def test_outcomes_of_the_group_are_plain_outcomes() -> None:
     group = failed(mixed()[0])
     assert all(type(outcome) is Outcome for outcome in group.outcomes)

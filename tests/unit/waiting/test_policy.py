@@ -1,3 +1,5 @@
+"""Failure policies: their text, the number of failures that they tolerate, and their reaction."""
+
 from __future__ import annotations
 
 import asyncio
@@ -20,7 +22,7 @@ from tests.unit.fake_future import FakeFuture
         (" then = drain , tolerate = 0.5 % ", FailurePolicy("0.5 %", "drain")),
     ],
 )
-def test_a_policy_reads_its_text(text: str, policy: FailurePolicy) -> None:
+def test_a_policy_is_parsed_from_its_text(text: str, policy: FailurePolicy) -> None:
     assert FailurePolicy.parse(text) == policy
     assert FailurePolicy.parse(str(policy)) == policy
 
@@ -37,7 +39,7 @@ def test_a_policy_reads_its_text(text: str, policy: FailurePolicy) -> None:
         ("tolerance=1,then=stop,5%", ["'tolerance=1' is neither", "then must be", "'5%' is neither"]),
     ],
 )
-def test_all_that_is_wrong_is_told_at_once(text: str, problems: list[str]) -> None:
+def test_all_problems_of_a_policy_are_reported_at_once(text: str, problems: list[str]) -> None:
     with pytest.raises(ValueError, match="failure policy") as raised:
         FailurePolicy.parse(text)
     for problem in problems:
@@ -45,12 +47,12 @@ def test_all_that_is_wrong_is_told_at_once(text: str, problems: list[str]) -> No
 
 
 @pytest.mark.parametrize("tolerate", [-1, True, 1.5, None, "5", "%"])
-def test_a_count_that_is_none_is_refused(tolerate: Any) -> None:
+def test_a_tolerance_that_is_neither_a_count_nor_a_percentage_is_refused(tolerate: Any) -> None:
     with pytest.raises(ValueError, match="tolerate must"):
         FailurePolicy(tolerate)
 
 
-def test_another_kind_of_policy_is_refused() -> None:
+def test_a_policy_of_another_type_is_refused() -> None:
     with pytest.raises(TypeError, match="policy must be a FailurePolicy"):
         settle([], policy=5)  # type: ignore[arg-type]
 
@@ -67,7 +69,7 @@ def many(failing: int, total: int) -> list[FakeFuture]:
     return [FakeFuture().fails(ValueError(n)) if n < failing else FakeFuture().ends(n) for n in range(total)]
 
 
-def test_what_is_tolerated_gets_the_default() -> None:
+def test_a_tolerated_run_has_the_default_as_result() -> None:
     assert gather(many(1, 4), policy="tolerate=25%", default="-") == ["-", 1, 2, 3]
     assert gather(many(1, 2), policy="tolerate=1") == [None, 1]
     report = settle(many(1, 4), policy=FailurePolicy(1))
@@ -76,7 +78,7 @@ def test_what_is_tolerated_gets_the_default() -> None:
     assert len(report.failures) == 1
 
 
-def test_one_more_than_tolerated_is_a_failure_with_all_of_them() -> None:
+def test_one_failure_more_than_tolerated_raises_with_all_of_them() -> None:
     with pytest.raises(
         TaskRunsFailed, match=r"^2 of 4 task runs failed: 2 ValueError \(load\[0-1\]\); 1 would have been"
     ):
@@ -88,7 +90,7 @@ def test_runs_blocked_by_a_tolerated_one_are_tolerated_with_it() -> None:
     assert gather([root, FakeFuture().is_blocked_by(root)], policy="tolerate=1") == [None, None]
 
 
-def test_runs_blocked_by_one_elsewhere_count_themselves() -> None:
+def test_runs_blocked_by_one_that_was_not_passed_count_as_failures() -> None:
     elsewhere = FakeFuture().fails(ValueError())
     with pytest.raises(TaskRunsFailed):
         gather([FakeFuture().is_blocked_by(elsewhere)])
@@ -128,26 +130,26 @@ def test_finish_lets_everything_run() -> None:
     assert report.counts == {Status.FAILED: 1, Status.COMPLETED: 3}
 
 
-def test_drain_starts_nothing_new_and_lets_what_runs_finish() -> None:
+def test_drain_starts_no_more_runs_and_lets_running_ones_finish() -> None:
     report, futures, _ = ending("then=drain")
     assert [future.cancels for future in futures] == [[False], [False], [False]]
     assert [outcome.status for outcome in report] == ["failed", "completed", "cancelled", "cancelled"]
 
 
-def test_cancel_also_stops_what_runs() -> None:
+def test_cancel_also_stops_running_runs() -> None:
     report, futures, _ = ending("then=cancel")
     assert [future.cancels for future in futures] == [[True], [True], [True]]
     assert [outcome.status for outcome in report] == ["failed", "cancelled", "cancelled", "cancelled"]
 
 
-def test_trips_only_when_success_has_become_impossible() -> None:
+def test_a_policy_acts_only_when_success_has_become_impossible() -> None:
     report, futures, _ = ending("tolerate=1,then=finish", fail=1)
     assert report.ok
     _, futures, _ = ending("tolerate=1,then=cancel", fail=2)
     assert all(future.cancels for future in futures)
 
 
-def test_runs_that_our_policy_cancelled_are_counted_but_no_members() -> None:
+def test_runs_that_the_policy_cancelled_are_counted_but_are_not_members() -> None:
     report, _, _ = ending("then=cancel")
     with pytest.raises(TaskRunsFailed) as raised:
         report.raise_for_failures()

@@ -1,4 +1,4 @@
-"""How far a wait has come: told to a function, drawn on a terminal, else nothing."""
+"""The progress of a wait: passed to a function, drawn on a terminal, otherwise not shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BAR = "\N{BOX DRAWINGS HEAVY HORIZONTAL}"
 
 @contextmanager
 def terminal() -> Iterator[list[str]]:
-    """Have a terminal as stderr; afterwards the list holds what stood on its lines, also on those erased since."""
+    """Make stderr a terminal; afterwards the list holds the text of all its lines, including those erased since."""
     seen: list[str] = []
     ours, theirs = pty.openpty()
     with open(ours, "rb", buffering=0) as screen, open(theirs, "w", encoding="utf-8") as stderr:
@@ -36,24 +36,24 @@ def terminal() -> Iterator[list[str]]:
     seen += re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.decode()))
 
 
-def test_progress_is_told() -> None:
-    told: list[tuple[int, int, int | None]] = []
-    settle([FakeFuture().ends(), FakeFuture().fails(ValueError())], progress=lambda *facts: told.append(facts))
-    assert told == [(2, 1, 2)]
+def test_progress_is_passed_to_the_function() -> None:
+    calls: list[tuple[int, int, int | None]] = []
+    settle([FakeFuture().ends(), FakeFuture().fails(ValueError())], progress=lambda *facts: calls.append(facts))
+    assert calls == [(2, 1, 2)]
 
 
-def test_a_bar_stays_away_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_bar_is_drawn_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     settle([FakeFuture().ends()], progress=True)
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_bar_tells_how_many_have_ended_and_failed() -> None:
+def test_a_bar_shows_how_many_runs_have_ended_and_failed() -> None:
     with terminal() as seen:
         settle([FakeFuture().ends(), FakeFuture().fails(ValueError())], progress=True)
     assert any(BAR in line and "2/2 1 failed" in line for line in seen)
 
 
-def test_a_bar_leaves_alone_what_a_flow_logs_and_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_appear_above_the_bar_and_prints_stay_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     with terminal() as seen:
         handler = PrefectConsoleHandler(stream=sys.stderr)
         root = logging.getLogger()
@@ -73,6 +73,6 @@ def test_a_bar_leaves_alone_what_a_flow_logs_and_prints(capsys: pytest.CaptureFi
     assert capsys.readouterr().out == "a result\n"  # stdout is no terminal: a file, say
 
 
-def test_progress_of_another_kind_is_refused() -> None:
+def test_progress_of_another_type_is_refused() -> None:
     with pytest.raises(TypeError, match="progress must be a function"):
         settle([FakeFuture().ends()], progress="yes")  # type: ignore[arg-type]

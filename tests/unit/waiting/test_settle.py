@@ -1,18 +1,16 @@
+"""Waiting for futures: timeouts, callbacks, the worker of a waiting task, threads and event loops."""
+
 from __future__ import annotations
 
 import asyncio
-import collections
 import signal
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from prefect.client.schemas.objects import State
-from prefect.exceptions import CrashedRun, UnfinishedRun
-from prefect.states import Completed, Crashed, Failed, Running
+from prefect.exceptions import UnfinishedRun
 
 from prefect_anyrunner import Report, Status, TaskRunsFailed, agather, as_settled, asettle, gather, settle
 from prefect_anyrunner._waiting.session import recording
@@ -24,7 +22,7 @@ def done(value: Any = None) -> FakeFuture:
 
 
 def waited_for(*futures: FakeFuture) -> None:
-    """Return once somebody waits for all of `futures`."""
+    """Return once all of `futures` are waited for."""
     until = time.monotonic() + 20
     while not all(future.callbacks for future in futures):
         assert time.monotonic() < until, "nobody ever waited for it"
@@ -32,7 +30,7 @@ def waited_for(*futures: FakeFuture) -> None:
 
 
 def once_waited_for(*futures: FakeFuture, do: Callable[[], object]) -> threading.Thread:
-    """Start a thread that calls `do` once somebody waits for all of `futures`."""
+    """Start a thread that calls `do` once all of `futures` are waited for."""
 
     def act() -> None:
         waited_for(*futures)
@@ -43,137 +41,27 @@ def once_waited_for(*futures: FakeFuture, do: Callable[[], object]) -> threading
     return thread
 
 
-# --- states stand for their runs (rule E2) ---------------------------------------------------------------------------
-
-
-def state_of(state: State[Any], **ids: Any) -> State[Any]:
-    state.state_details.task_run_id = ids.get("task", uuid4())
-    return state
-
-
-def test_final_states_are_settled_in_their_shape() -> None:
-    error = ValueError("boom")
-    good, bad = state_of(Completed(data=4)), state_of(Failed(data=error))
-    report = settle({"a": [good, bad], "b": good})
-    assert [(each.path, each.status) for each in report] == [
-        (("a", 0), Status.COMPLETED),
-        (("a", 1), Status.FAILED),
-        (("b",), Status.COMPLETED),
-    ]
-    assert [each.value for each in report] == [4, None, 4]
-    assert report[1].error is error
-    assert gather([good]) == [4]
-
-
-def test_state_of_a_flow_run_stands_for_the_states_it_holds() -> None:
-    inner = [state_of(Completed(data=1)), {"b": state_of(Crashed(data=CrashedRun("gone")))}]
-    report = settle(Failed(data=inner))
-    assert [(each.path, each.status) for each in report] == [((0,), Status.COMPLETED), ((1, "b"), Status.CRASHED)]
-
-
-def test_state_of_a_flow_run_that_holds_none_stands_for_itself() -> None:
-    (outcome,) = settle(Completed(data=[1, 2]))
-    assert (outcome.task_name, outcome.value) == ("flow", [1, 2])
-
-
-def test_state_that_is_not_final_is_refused_by_place() -> None:
-    with pytest.raises(TypeError, match=r"futures\[0\] is a state that is not final \(Running\)"):
-        settle([state_of(Running())])
-
-
-# --- what can be passed ---------------------------------------------------------------------------------------------
-
-
-Pair = collections.namedtuple("Pair", "left right")
-
-
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        (lambda f: f(1), 1),
-        (lambda f: [f(1), f(2)], [1, 2]),
-        (lambda f: (f(1), f(2)), (1, 2)),
-        (lambda f: {"a": f(1), 2: [f(2), {"c": (f(3),)}]}, {"a": 1, 2: [2, {"c": (3,)}]}),
-        (lambda f: Pair(f(1), [f(2)]), Pair(1, [2])),
-        (lambda f: {f(1)}, [1]),
-        (lambda f: (f(n) for n in range(3)), [0, 1, 2]),
-        (lambda f: iter([f(1)]), [1]),
-        (lambda f: [], []),
-        (lambda f: {}, {}),
-        (lambda f: {"a": []}, {"a": []}),
-    ],
-)
-def test_gather_returns_the_shape_of_the_argument(shape: Any, expected: Any) -> None:
-    result = gather(shape(done))
-    assert result == expected
-    assert type(result) is type(expected)
-
-
-def test_outcomes_say_where_they_stood() -> None:
-    report = settle({"a": [done(), done()], 7: done(), ("x",): done()})
-    assert [outcome.path for outcome in report] == [("a", 0), ("a", 1), (7,), ("('x',)",)]
-    assert [outcome.index for outcome in report] == [0, 1, 2, 3]
-    assert settle(done())[0].path == ()
-
-
-def test_duplicates_are_answered_each_time_and_waited_for_once() -> None:
-    one, other = done(1), done(2)
-    assert gather([one, other, one]) == [1, 2, 1]
-    assert one.looked_at == 1
-
-
-def test_nothing_to_wait_for_is_an_empty_report() -> None:
-    report = settle([])
-    assert list(report) == []
-    assert report.ok
-    assert report.summary() == "0 task runs: nothing to wait for"
-
-
-async def coroutine() -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("item", "text"),
-    [
-        ([done(), [3]], r"futures\[1\]\[0\] is a int, not a future: pass what `.submit\(\)`"),
-        ({"a": "text"}, r"futures\['a'\] is a str, not a future"),
-        (None, "futures is a NoneType, not a future"),
-        (threading.Lock(), "futures is a lock, not a future"),
-    ],
-)
-def test_something_else_is_refused_with_its_place(item: Any, text: str) -> None:
-    with pytest.raises(TypeError, match=text):
-        settle(item)
-
-
-def test_a_coroutine_is_told_to_be_awaited() -> None:
-    waiting = coroutine()
-    with pytest.raises(TypeError, match="has to be awaited first"):
-        settle([waiting])
-    waiting.close()
-
-
 # --- time -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("timeout", [-1, -0.001, float("nan"), float("-inf")])
-def test_a_timeout_that_is_no_duration_is_refused(timeout: float) -> None:
+def test_a_timeout_that_is_not_a_duration_is_refused(timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout must be a number of seconds"):
         settle([], timeout=timeout)
 
 
 @pytest.mark.parametrize("timeout", ["1", True, [1]])
-def test_a_timeout_that_is_no_number_is_refused(timeout: Any) -> None:
+def test_a_timeout_that_is_not_a_number_is_refused(timeout: Any) -> None:
     with pytest.raises(TypeError, match="timeout must be a number of seconds"):
         as_settled([], timeout=timeout)
 
 
 @pytest.mark.parametrize("timeout", [0, 0.01, float("inf")])
-def test_what_has_ended_is_answered_whatever_the_timeout(timeout: float) -> None:
+def test_a_run_that_has_ended_is_answered_with_any_timeout(timeout: float) -> None:
     assert settle([done(1)], timeout=timeout).results() == [1]
 
 
-def test_what_has_not_ended_in_time_is_unfinished_and_left_alone() -> None:
+def test_a_run_that_has_not_ended_in_time_is_unfinished_and_left_alone() -> None:
     slow = FakeFuture()
     report = settle([done(1), slow], timeout=0.01)
     assert [outcome.status for outcome in report] == [Status.COMPLETED, Status.UNFINISHED]
@@ -183,13 +71,13 @@ def test_what_has_not_ended_in_time_is_unfinished_and_left_alone() -> None:
     assert slow.cancels == []
 
 
-def test_a_timeout_of_the_user_is_no_timeout_of_ours() -> None:
+def test_a_timeout_error_of_a_body_is_a_failure_of_its_run() -> None:
     report = settle([FakeFuture().fails(TimeoutError("mine"))], timeout=0.01)
     assert report[0].status is Status.FAILED
     assert repr(report[0].error) == "TimeoutError('mine')"
 
 
-def test_waits_until_the_last_has_ended() -> None:
+def test_gather_waits_until_the_last_run_has_ended() -> None:
     futures = [FakeFuture() for _ in range(3)]
 
     def end() -> None:
@@ -203,7 +91,7 @@ def test_waits_until_the_last_has_ended() -> None:
     thread.join()
 
 
-def test_a_future_that_ends_unheard_is_found_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_callback_is_lost_is_found_by_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     class Deaf(FakeFuture):
         def add_done_callback(self, fn: Any) -> None:
             super().add_done_callback(lambda _: None)
@@ -227,7 +115,7 @@ def test_a_real_ctrl_c_ends_the_wait() -> None:
 # --- the worker, the flow's end -------------------------------------------------------------------------------------
 
 
-def test_a_waiting_task_lends_its_worker() -> None:
+def test_a_waiting_task_releases_its_worker() -> None:
     future = FakeFuture()
     seen: list[bool] = []
 
@@ -244,7 +132,7 @@ def test_a_waiting_task_lends_its_worker() -> None:
     assert not future.worker_released
 
 
-def test_a_worker_is_released_although_the_first_run_has_ended() -> None:
+def test_a_waiting_task_releases_its_worker_although_its_first_run_has_ended() -> None:
     future = FakeFuture()
     seen: list[bool] = []
 
@@ -258,7 +146,7 @@ def test_a_worker_is_released_although_the_first_run_has_ended() -> None:
     assert seen == [True]
 
 
-def test_looking_at_a_future_is_noted() -> None:
+def test_settling_marks_a_future_as_awaited() -> None:
     future = done()
     settle([future])
     assert future.was_awaited
@@ -278,13 +166,13 @@ def test_outcomes_come_as_runs_end() -> None:
     thread.join()
 
 
-def test_what_is_late_comes_last_and_unfinished() -> None:
+def test_a_run_that_is_late_comes_last_and_unfinished() -> None:
     slow = FakeFuture()
     outcomes = list(as_settled([slow, done(1)], timeout=0.01))
     assert [(outcome.index, outcome.status) for outcome in outcomes] == [(1, "completed"), (0, "unfinished")]
 
 
-def test_the_worker_is_not_lent_while_the_loop_has_it() -> None:
+def test_the_worker_is_not_released_inside_the_body_of_the_loop() -> None:
     future, other = FakeFuture(), FakeFuture()
     thread = once_waited_for(future, other, do=lambda: future.ends(1))
     outcomes = iter(as_settled([future, other]))
@@ -344,7 +232,7 @@ def test_outcomes_come_in_async_for_as_well() -> None:
     assert asyncio.run(main()) == [1, 0]
 
 
-# --- beside the results ---------------------------------------------------------------------------------------------
+# --- recorded reports ---------------------------------------------------------------------------------------------
 
 
 def test_reports_are_recorded_inside_the_block_only() -> None:
