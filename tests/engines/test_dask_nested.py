@@ -68,3 +68,22 @@ def test_what_runs_in_the_place_of_a_waiting_task_is_no_part_of_it(dask_cluster:
         return digits
 
     assert set(several()) == {decimal.getcontext().prec}
+
+
+@task
+def double_twice(number: int) -> int:
+    first: Any = double.submit(number)
+    first.result()
+    results: list[int] = gather([first, double.submit(number)])
+    return sum(results)
+
+
+def test_a_waiting_task_releases_its_worker_although_its_first_run_has_ended(dask_cluster: str) -> None:
+    from prefect_anyrunner.backends.dask import DaskTaskRunner
+
+    @flow(task_runner=DaskTaskRunner(address=dask_cluster))
+    def more_than_workers() -> list[int]:
+        results: list[int] = gather(double_twice.map(range(10)))
+        return results
+
+    assert more_than_workers() == [4 * number for number in range(10)]
