@@ -14,7 +14,7 @@ from prefect_anyrunner import Outcome, Status
 
 
 class FakeRunner:
-    """The runner of one fake future, which frees its worker; a future that has ended knows it no more."""
+    """The runner of one fake future, which frees its worker; a future that has ended has none."""
 
     waits_in_engine = False
 

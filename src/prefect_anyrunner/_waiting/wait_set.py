@@ -144,9 +144,9 @@ class WaitSet:
             runner.wait_in_engine(futures, min(self.pause(), at_most))
 
     def _runner(self) -> WaitingRunner | None:
-        """Return a runner of ours that a run is open on: each of them frees the same worker, the calling thread's.
+        """Return our runner of an open run. Any of them will do: each frees the worker of the calling thread.
 
-        A future that has ended knows its runner no more, so the first future of all will not do.
+        It asks the open runs, because a future that has ended has no runner.
         """
         return next(filter(None, map(_runner_of_open, self.open.values())), None)
 
