@@ -64,7 +64,8 @@ def test_a_subclass_that_takes_no_arguments_is_duplicated_with_its_settings_and_
     assert twin is not runner
     assert {name: getattr(twin, name) for name in setting} == setting
     assert twin.added == "by the subclass"
-    assert twin._runs is not runner._runs
+    with runner, twin:
+        assert twin.ledger is not runner.ledger
 
 
 def test_submitting_without_starting_is_told(backend: str) -> None:

@@ -306,13 +306,11 @@ def test_groups_end_with_the_task_that_submitted_them(runner: Any, tmp_path: Pat
 
 @pytest.mark.ray
 def test_no_claim_of_a_group_stays_in_rays_store(ray_head: str) -> None:
-    from ray.experimental import internal_kv
-
-    from prefect_anyrunner.backends._ray.store import NAMESPACE
+    from prefect_anyrunner.backends._ray import store
     from prefect_anyrunner.backends.ray import RayTaskRunner
 
-    def left() -> list[bytes]:
-        return [key for key in internal_kv._internal_kv_list("", namespace=NAMESPACE) if b"+" in key]
+    def left() -> list[str]:
+        return [key for key in store.keys("") if "+" in key]
 
     @flow(task_runner=RayTaskRunner())
     def mapping() -> None:

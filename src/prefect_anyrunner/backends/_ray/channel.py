@@ -106,7 +106,7 @@ class RayChannel:
 
     def _send(self, runs: list[Run], options: dict[str, Any]) -> None:
         key = f"{runs[0].id.hex}.{runs[0].sends}"
-        claims = f"{self._prefix}{key}+"
+        claims = f"{self._prefix}{key}+" if len(runs) > 1 else self._prefix
         with self._claims_lock:
             sendings = self._runner.ledger.send(runs, claim_prefix=claims)
         if not sendings:
