@@ -115,16 +115,16 @@ def test_a_run_that_is_cancelled_while_its_batch_is_sent_ends_alone(
     dask_cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sending thread has taken the run, so that its claim must be revoked on the scheduler."""
-    from prefect_anyrunner.backends import dask
+    from prefect_anyrunner.backends._dask.channel import DaskChannel
 
-    class CancelsMeanwhile(dask.DaskChannel):
+    class CancelsMeanwhile(DaskChannel):
         def _submit(self, batches: list[list[Any]], **more: Any) -> None:
             for run, _, _ in (sending for batch in batches for sending in batch):
                 if run.future.map_index == 4:
                     assert run.future.cancel()
             super()._submit(batches, **more)
 
-    monkeypatch.setattr(dask, "DaskChannel", CancelsMeanwhile)
+    monkeypatch.setattr("prefect_anyrunner.backends.dask.DaskChannel", CancelsMeanwhile)
 
     @flow(task_runner=runner(dask_cluster))
     def mapping() -> Report:

@@ -63,7 +63,7 @@ def kept(runner: Any) -> Iterable[str]:
     """Return the digests of what a runner has put away and not let go."""
     match runner.name:
         case "processpool":
-            return os.listdir(Path(runner._folder.path) / "blobs")
+            return os.listdir(f"{runner._folder.path}/blobs")
         case "dask":
             found: Iterable[str] = runner._client.run_on_scheduler(
                 lambda dask_scheduler, topic: list(dask_scheduler.plugins["prefect-anyrunner"].blobs.get(topic, ())),

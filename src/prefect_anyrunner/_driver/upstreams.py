@@ -139,7 +139,7 @@ def root_causes(blocking: list[Any]) -> tuple[tuple[UUID, ...], UpstreamTaskErro
                 outcome.task_run_id,
                 (
                     f"Upstream task run {outcome.task_run_name!r} ({outcome.task_run_id}) "
-                    f"ended {outcome.status.value}: {described(outcome.error) if outcome.error else 'no error is known'}",
+                    f"ended {outcome.status.value}: {_described(outcome.error)}",
                     outcome.error,
                 ),
             )
@@ -152,6 +152,10 @@ def root_causes(blocking: list[Any]) -> tuple[tuple[UUID, ...], UpstreamTaskErro
                 roots.setdefault(task_run_id, (f"Upstream task run '{task_run_id}' ended {state.name}: {why}", cause))
     text, cause = next(iter(roots.values()), ("An upstream task run did not complete.", None))
     return tuple(roots), because(UpstreamTaskError(text), cause)
+
+
+def _described(error: BaseException | None) -> str:
+    return described(error) if error is not None else "no error is known"
 
 
 def has_ended(future: PrefectFuture[Any]) -> bool:
