@@ -55,5 +55,5 @@ def test_a_module_that_is_nowhere_gets_no_note() -> None:
     here, nowhere = ModuleNotFoundError(name="json.decoder"), ModuleNotFoundError(name="no_such_module")
     note_missing_module(here)
     note_missing_module(nowhere)
-    assert len(here.__notes__) == 1 and "Module 'json' is where the flow runs" in here.__notes__[0]
+    assert len(here.__notes__) == 1 and "Module 'json' exists where the flow runs" in here.__notes__[0]
     assert not hasattr(nowhere, "__notes__")
