@@ -14,7 +14,7 @@ from partial_results import weather  # type: ignore[import-not-found]  # beside 
 from prefect_anyrunner import TaskRunsFailed
 
 if TYPE_CHECKING:
-    from prefect_anyrunner.pytest_plugin.runners import AnyRunner
+    from prefect_anyrunner.pytest_plugin import AnyRunner
 
 
 def test_a_station_without_readings_is_none(any_runner: AnyRunner) -> None:

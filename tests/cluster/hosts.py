@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any
+
+from prefect_anyrunner._provisioning.server import guarded
 
 LAPTOP = Path(__file__).parent / "laptop"
 API_PORT = 4200
@@ -94,12 +95,11 @@ class Process:
 class Network:
     """Some hosts and what runs on them, all of it gone when the block ends."""
 
-    def __init__(self, root: ModuleType, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
         _sweep()
         self.prefix = f"{PREFIX}{os.getpid()}-"
         self.switch = f"{self.prefix}switch"
         self.folder = folder
-        self._root = root
         self._stack = stack
         self._hosts = 0
         self._labels = 0
@@ -131,15 +131,15 @@ class Network:
         pid_file = log.with_suffix(".pid")
         # The pid stays through each exec, down to the command itself.
         shell = ["sh", "-c", f'echo $$ > {pid_file}; exec "$@"', "sh", *command]
-        self._stack.enter_context(self._root.guarded(shell, log))
+        self._stack.enter_context(guarded(shell, log))
         return Process(pid_file, log)
 
 
 @contextmanager
-def network(root: ModuleType, folder: Path) -> Iterator[Network]:
+def network(folder: Path) -> Iterator[Network]:
     """Give a network without hosts."""
     with ExitStack() as stack:
-        yield Network(root, folder, stack)
+        yield Network(folder, stack)
 
 
 def start_api(host: Host) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -34,11 +33,11 @@ class Cluster(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def network(root: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[hosts.Network]:
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hosts.Network]:
     pytest.importorskip("distributed")
     if (why := hosts.unavailable()) is not None:
         pytest.skip(why)
-    with hosts.network(root, tmp_path_factory.mktemp("hosts")) as made:
+    with hosts.network(tmp_path_factory.mktemp("hosts")) as made:
         yield made
 
 

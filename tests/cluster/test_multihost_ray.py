@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -38,11 +37,11 @@ class Cluster(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def laptop(root: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[hosts.Host, str]]:
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[hosts.Host, str]]:
     pytest.importorskip("ray")
     if (why := hosts.unavailable()) is not None:
         pytest.skip(why)
-    with hosts.network(root, tmp_path_factory.mktemp("hosts")) as network:
+    with hosts.network(tmp_path_factory.mktemp("hosts")) as network:
         host = network.host("laptop")
         yield host, hosts.start_api(host)
 

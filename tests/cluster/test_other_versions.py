@@ -11,7 +11,6 @@ import venv
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import prefect
@@ -20,6 +19,7 @@ from prefect import flow
 
 import prefect_anyrunner
 from prefect_anyrunner import RunnerSpec, Status, VersionSkew, as_settled, settle
+from prefect_anyrunner._provisioning.server import free_port, guarded
 from prefect_anyrunner.conformance import tasks
 
 pytestmark = [pytest.mark.dask, pytest.mark.timeout(400, func_only=True)]
@@ -43,9 +43,9 @@ def other_python(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def cluster(root: ModuleType, prefect_server: str, tmp_path: Path) -> Iterator[Any]:
+def cluster(prefect_server: str, tmp_path: Path) -> Iterator[Any]:
     """A scheduler, and a function that starts a worker by a Python."""
-    port = root.free_port()
+    port = free_port()
     address = f"tcp://127.0.0.1:{port}"
 
     def until(log: Path, what: str) -> None:
@@ -57,7 +57,7 @@ def cluster(root: ModuleType, prefect_server: str, tmp_path: Path) -> Iterator[A
 
         def start(name: str, command: list[str], what: str) -> None:
             log = tmp_path / f"{name}.log"
-            stack.enter_context(root.guarded(command, log))
+            stack.enter_context(guarded(command, log))
             until(log, what)
 
         start(

@@ -79,7 +79,7 @@ def test_runners_agree_on_failures(capfd: pytest.CaptureFixture[str]) -> None:
     assert rows["ValueError"] == ["ValueError", "3", "3"]
     assert rows["flow"] == ["flow", "TaskRunsFailed", "TaskRunsFailed"]
     assert rows["as on thread"][-2:] == ["-", "same"]
-    assert out.count("3 of 6 task runs failed") == 1, "the combined failure stands there once"
+    assert out.count("3 of 6 task runs failed") == 1, "the combined failure is printed once"
     assert "a flow that prints" not in out
 
 
@@ -87,31 +87,31 @@ def test_runners_agree_on_failures(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_dask_cluster_agrees_with_threads(dask_cluster: str, capfd: pytest.CaptureFixture[str]) -> None:
     spec = dask_cluster.replace("tcp://", "dask://")
     assert cli.main(["compare", "flows_to_compare.py:halves", "--on", f"thread,{spec}", "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
-    assert [runner["statuses"] for runner in told["runners"]] == [{"completed": 3, "failed": 3}] * 2
+    answer = json.loads(capfd.readouterr().out)
+    assert [runner["statuses"] for runner in answer["runners"]] == [{"completed": 3, "failed": 3}] * 2
 
 
-def test_difference_is_found_and_told(capfd: pytest.CaptureFixture[str]) -> None:
-    # A flow with a runner of its own is moved, too: asking for X gives X.
+def test_difference_is_reported_in_json(capfd: pytest.CaptureFixture[str]) -> None:
+    # A flow with another runner of its own also runs on the given runners.
     command = ["compare", "flows_to_compare.py:places", "--on", "thread", "--on", "process://?max_workers=1", "--json"]
     assert cli.main(command) == 1
-    told = json.loads(capfd.readouterr().out)
-    thread, process = told["runners"]
-    assert not told["same"]
+    answer = json.loads(capfd.readouterr().out)
+    thread, process = answer["runners"]
+    assert not answer["same"]
     assert thread["same"] and not process["same"]
     assert thread["statuses"] == process["statuses"] == {"completed": 1}
     assert process["differences"][0].startswith("place: completed with result ")
-    assert told["failure"] is None
+    assert answer["failure"] is None
 
 
 def test_process_that_dies_is_a_difference(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.main(["compare", "flows_to_compare.py:dies", "--on", "thread,thread"]) == 1
-    assert "the process ended (code 7) before the flow did" in capfd.readouterr().out
+    assert "the process ended (exit code 7) before the flow did" in capfd.readouterr().out
 
 
-def test_run(capfd: pytest.CaptureFixture[str]) -> None:
+def test_run_prints_the_number_of_task_runs(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "flows_to_compare.py:evens", "--runner", "thread://?max_workers=2"]) == 0
-    assert "flow 'evens' completed on thread://?max_workers=2: 3 task runs waited for" in capfd.readouterr().out
+    assert "flow 'evens' completed on thread://?max_workers=2 and waited for 3 task runs" in capfd.readouterr().out
 
 
 def test_run_renders_the_failure_once(capfd: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +132,7 @@ def test_interrupted_comparison_leaves_nothing_running(folder: Path, number: sig
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not (flag.exists() and flag.read_text()):  # the test's own time limit ends a flow that never starts
+    while not (flag.exists() and flag.read_text()):  # the time limit of the test ends the loop
         assert parent.poll() is None, parent.communicate()
         time.sleep(0.05)
     parent.send_signal(number)

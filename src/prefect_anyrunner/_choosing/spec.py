@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
-
-from prefect.task_runners import TaskRunner
+from typing import TYPE_CHECKING, Any, Self
 
 from prefect_anyrunner._base.errors import SpecError
 from prefect_anyrunner._base.public import public
@@ -20,6 +18,11 @@ from prefect_anyrunner._choosing.parse import Draft
 from prefect_anyrunner._choosing.sources import draft_of, first_source, unknown_runner
 from prefect_anyrunner._choosing.validate import check
 from prefect_anyrunner.backends import _builtin, _registry
+
+if TYPE_CHECKING:
+    from prefect.task_runners import TaskRunner
+
+ENVIRONMENT_VARIABLE = "ANYRUNNER"
 
 
 @dataclass(frozen=True, repr=False)

@@ -10,8 +10,8 @@
     unsent_events              counts the events that wait to be sent; the public function waits for them without limit.
     raise_if_suspended         stops a suspended flow run; each of Prefect's futures calls it after a wait.
 
-`tests/unit/prefect/test_prefect_names.py` fails with a sentence when a release moves one of these, or one of the attributes of
-the stock runners that the subclasses in `backends` use.
+`tests/unit/prefect/test_prefect_names.py` fails with a sentence when a release moves one of these, or one of the
+attributes of the stock runners that the subclasses in `backends` use.
 """
 
 from __future__ import annotations

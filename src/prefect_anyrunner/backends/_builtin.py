@@ -41,6 +41,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
         "dask": Backend(
             name="dask",
             build="prefect_anyrunner.backends.dask:build",
+            share="prefect_anyrunner.backends._dask.shared:share",
             requires=("prefect_dask", "distributed"),
             install="pip install 'prefect-anyrunner[dask]'",
             schemes={"dask": "tcp://", "dask+tls": "tls://"},
@@ -68,6 +69,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
         "ray": Backend(
             name="ray",
             build="prefect_anyrunner.backends.ray:build",
+            share="prefect_anyrunner.backends._ray.shared:share",
             requires=("prefect_ray", "ray"),
             install="pip install 'prefect-anyrunner[ray]'",
             schemes={"ray": "ray://"},

@@ -6,6 +6,7 @@ import importlib.util
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
     Build = Callable[[str | None, Mapping[str, Any]], TaskRunner[Any]]
+    Share = Callable[[Mapping[str, Any], int], AbstractContextManager["SharedEngine"]]
 
 
 _TRUE = {"true", "yes", "on", "1"}
@@ -113,6 +115,19 @@ class Option:
 
 
 @dataclass(frozen=True)
+class SharedEngine:
+    """A running engine that many flow runs can use, as a backend's `share` yields it.
+
+    `workers`: the number of task runs that it executes at a time. `address`: its address, or None when runners of this
+    process find it without one. `options`: the options that a runner still needs to use it.
+    """
+
+    workers: int
+    address: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Backend:
     """A way to run tasks, described without importing it.
 
@@ -126,6 +141,9 @@ class Backend:
     `words`: addresses that are a word instead of host and port, passed on as they are.
     `credentials`: whether the engine understands `user:password@` in an address.
     `lacks`: what the backend truly cannot do, each with the written reason.
+    `share`: starts an engine of its own that many flow runs use, for commands and tests. It is called with the checked
+    options and with the number of workers to start unless the options say otherwise, and returns a context manager that
+    yields a `SharedEngine`; as text, like `build`. None: every runner starts what it needs by itself.
     """
 
     name: str
@@ -137,6 +155,7 @@ class Backend:
     credentials: bool = False
     options: Mapping[str, Option] = field(default_factory=dict)
     lacks: Mapping[Capability, str] = field(default_factory=dict)
+    share: str | Share | None = None
 
     def missing(self) -> tuple[str, ...]:
         """Return the required modules that are not installed; imports none of them."""

@@ -8,15 +8,17 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import Any
-
-from prefect.task_runners import TaskRunner
+from typing import TYPE_CHECKING, Any
 
 from prefect_anyrunner._base.errors import BackendUnavailable, SpecError
 from prefect_anyrunner.backends._builtin import _OWN, BUILT_IN
-from prefect_anyrunner.backends._record import Backend
+from prefect_anyrunner.backends._record import Backend, SharedEngine
+
+if TYPE_CHECKING:
+    from prefect.task_runners import TaskRunner
 
 GROUP = "prefect_anyrunner.backends"
 
@@ -72,18 +74,33 @@ def build(backend: Backend, address: str | None, options: Mapping[str, Any]) -> 
 
     Raises BackendUnavailable, with the install line, when a package it needs is not installed or cannot be imported.
     """
+    runner: TaskRunner[Any] = _function(backend, backend.build)(address, options)
+    return runner
+
+
+def share(backend: Backend, options: Mapping[str, Any], workers: int) -> AbstractContextManager[SharedEngine]:
+    """Return the context manager that starts an engine which many flow runs can use.
+
+    `workers`: the number of workers to start unless `options` say otherwise. Raises BackendUnavailable as `build` does.
+    """
+    assert backend.share is not None, "the caller has checked that the backend can share an engine"
+    engine: AbstractContextManager[SharedEngine] = _function(backend, backend.share)(options, workers)
+    return engine
+
+
+def _function(backend: Backend, function: str | Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of the backend's record, imported if it is given as text."""
     if missing := backend.missing():
         raise BackendUnavailable(unavailable(backend, missing))
-    if not isinstance(backend.build, str):
-        return backend.build(address, options)
-    module, _, function = backend.build.partition(":")
+    if not isinstance(function, str):
+        return function
+    module, _, name = function.partition(":")
     try:
-        make = getattr(importlib.import_module(module), function)
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except ImportError as error:
         hint = f"; to install what it needs: {backend.install}" if backend.install else ""
         raise BackendUnavailable(f"backend {backend.name!r} cannot be imported: {error}{hint}") from error
-    runner: TaskRunner[Any] = make(address, options)
-    return runner
+    return found
 
 
 def unavailable(backend: Backend, missing: tuple[str, ...]) -> str:

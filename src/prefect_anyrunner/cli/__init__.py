@@ -1,7 +1,9 @@
 """The command `anyrunner`: `show`, `run`, `compare`, `conform`.
 
-Exit codes: 0 when all is well; 1 when the flow failed, or the runners disagree; 2 for bad input, in one sentence and
-without a traceback; 130 after Ctrl-C.
+Exit codes: 0 for success; 1 when the flow failed, the runners disagree or a rule is broken; 2 for wrong input, with one
+sentence and no traceback; 130 after Ctrl-C, 143 after SIGTERM.
+
+Each command is imported when it is called, so that help and usage errors come without the seconds that Prefect takes.
 """
 
 from __future__ import annotations
@@ -12,19 +14,17 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from prefect_anyrunner._base.errors import AnyRunnerError, EngineUnreachable
-from prefect_anyrunner._choosing.runner import AnyTaskRunner
-from prefect_anyrunner._choosing.spec import RunnerSpec
-from prefect_anyrunner.cli.load import BadInput, check_reachable, load_flow, read_parameters
-from prefect_anyrunner.cli.run import run_flow, without_second_traceback
+from prefect_anyrunner import __version__
+from prefect_anyrunner._base.errors import AnyRunnerError
+from prefect_anyrunner.cli.usage_error import UsageError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with `argv` (the process's own by default) and return its exit code."""
+    """Run the command with `argv` (the arguments of this process by default) and return its exit code."""
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.command(arguments)
-    except (BadInput, AnyRunnerError) as error:
+    except (UsageError, AnyRunnerError) as error:
         print(f"anyrunner: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -37,44 +37,52 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="anyrunner", description="Run a Prefect flow on any task runner: threads, processes, Dask, Ray."
     )
+    parser.add_argument("--version", action="version", version=f"prefect-anyrunner {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    show = commands.add_parser("show", help="the effective runner, where each value came from, what is installed")
+    show = commands.add_parser(
+        "show", help="print the runner in effect, where its settings come from, and all backends"
+    )
     show.set_defaults(command=_show)
 
     run = commands.add_parser("run", help="run a flow once")
-    _takes_flow(run)
-    run.add_argument("--runner", metavar="SPEC", help="URL, backend or named runner; without it, as `show` says")
+    _add_flow(run)
+    run.add_argument(
+        "--runner", metavar="SPEC", help="URL, backend or named runner; the default is the one that `show` prints"
+    )
     run.set_defaults(command=_run)
 
-    compare = commands.add_parser("compare", help="run a flow on several runners and compare what comes out")
-    _takes_flow(compare)
-    compare.add_argument(
-        "--on", metavar="SPEC,SPEC", required=True, action="append", help="the runners, separated by commas"
-    )
+    compare = commands.add_parser("compare", help="run a flow on several runners and compare the results")
+    _add_flow(compare)
+    compare.add_argument("--on", metavar="SPEC,SPEC", required=True, action="append", help="runners, comma-separated")
     compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
     compare.set_defaults(command=_compare)
 
-    conform = commands.add_parser("conform", help="put runners to the table of rules, and say what they keep and break")
-    conform.add_argument("runners", metavar="SPEC", nargs="+", help="such as dask, stock+dask, my://host:1234")
-    conform.add_argument("--rule", metavar="ID", action="append", default=[], help="only this rule or case; repeatable")
-    conform.add_argument("--seconds", type=float, default=150.0, help="after how long a case has hung (150)")
-    conform.add_argument("--json", metavar="FILE", help="where the reports go; other runners' reports in it stay")
-    conform.add_argument("--markdown", metavar="FILE", help="where the matrix goes, between its markers if it has them")
-    conform.add_argument("--compare", metavar="FILE", help="reports of an earlier run: say what has changed")
+    conform = commands.add_parser("conform", help="check runners against the table of rules")
+    conform.add_argument(
+        "runners", metavar="SPEC", nargs="+", help="a runner, such as dask, stock+dask, my://host:1234"
+    )
+    conform.add_argument(
+        "--rule", metavar="ID", action="append", default=[], help="check only this rule or case; may be repeated"
+    )
+    conform.add_argument(
+        "--seconds", type=float, default=150.0, help="seconds until a case counts as hung (default: 150)"
+    )
+    conform.add_argument("--json", metavar="FILE", help="write the reports to this file")
+    conform.add_argument("--compare", metavar="FILE", help="print what has changed since the reports in this file")
     conform.set_defaults(command=_conform)
     return parser
 
 
-def _takes_flow(command: argparse.ArgumentParser) -> None:
-    command.add_argument("flow", metavar="FILE:FLOW", help="such as nightly.py:nightly")
+def _add_flow(command: argparse.ArgumentParser) -> None:
+    command.add_argument("flow", metavar="FILE:FLOW", help="the flow, such as nightly.py:nightly")
     command.add_argument(
         "-p",
         "--param",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="a parameter of the flow, as often as needed; the value is JSON, or else text",
+        help="a parameter of the flow; VALUE is read as JSON, or as text if it is not JSON; may be repeated",
     )
 
 
@@ -85,23 +93,9 @@ def _show(_: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    spec = RunnerSpec.load(arguments.runner, place="--runner") if arguments.runner is not None else None
-    flow = load_flow(arguments.flow)
-    parameters = read_parameters(flow, arguments.param)
-    chosen = spec or (flow.task_runner.resolve() if isinstance(flow.task_runner, AnyTaskRunner) else None)
-    if chosen is not None:
-        check_reachable(chosen)
-    with without_second_traceback():
-        end = run_flow(flow, parameters, spec)
-    on = str(chosen) if chosen is not None else type(flow.task_runner).__name__
-    if isinstance(end.error, EngineUnreachable):
-        raise end.error
-    if end.error is not None:
-        print(f"anyrunner: flow {flow.name!r} failed on {on}: {end.failure()}", file=sys.stderr)
-        return 1
-    runs = sum(map(len, end.reports))
-    print(f"flow {flow.name!r} completed on {on}: {runs} task run{'' if runs == 1 else 's'} waited for")
-    return 0
+    from prefect_anyrunner.cli.run import run
+
+    return run(arguments.flow, arguments.param, arguments.runner)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -115,7 +109,7 @@ def _conform(arguments: argparse.Namespace) -> int:
     from prefect_anyrunner.cli.conform import run
 
     def end(*_: object) -> NoReturn:
-        raise SystemExit(143)  # as a shell tells of SIGTERM, but only once the engines and the server have been stopped
+        raise SystemExit(143)  # the exit code that a shell reports for SIGTERM, after engines and server have stopped
 
     signal.signal(signal.SIGTERM, end)
     return run(
@@ -123,6 +117,5 @@ def _conform(arguments: argparse.Namespace) -> int:
         rules=arguments.rule,
         seconds=arguments.seconds,
         json_file=arguments.json,
-        markdown_file=arguments.markdown,
         compare_file=arguments.compare,
     )

@@ -1,4 +1,4 @@
-"""`anyrunner conform`: the table of rules on any runner, and what it keeps and breaks."""
+"""`anyrunner conform`: runners against the table of rules."""
 
 from __future__ import annotations
 
@@ -9,83 +9,74 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from prefect_anyrunner.cli.load import BadInput
-from prefect_anyrunner.conformance import CaseResult, ConformanceReport, changes, conform, merged
-from prefect_anyrunner.conformance.matrix import BEGIN, END, markdown, placed, rows
+from prefect_anyrunner.cli.usage_error import UsageError
+from prefect_anyrunner.conformance import CaseResult, ConformanceReport, changes, conform
+from prefect_anyrunner.conformance.matrix import rows
 
-_SIGNS = {"pass": "[green]pass[/]", "fail": "[red]FAIL[/]", "skip": "skip"}
+_MARKS = {"pass": "[green]pass[/]", "fail": "[red]FAIL[/]", "skip": "skip"}
+_SENTENCE_WIDTH = 30
+"""Columns that the sentences of the rules need at least; without that much room they are left out."""
 
 
 def run(
-    specs: Sequence[str],
-    *,
-    rules: Sequence[str],
-    seconds: float,
-    json_file: str | None,
-    markdown_file: str | None,
-    compare_file: str | None,
+    specs: Sequence[str], *, rules: Sequence[str], seconds: float, json_file: str | None, compare_file: str | None
 ) -> int:
-    """Run the table on each runner and print what came out; return 0 only if none breaks what it does not declare.
+    """Check each runner, print the results, and return 0 only if none breaks a rule that it does not declare.
 
-    `json_file`: where the reports go; what it holds already of other runners stays, and of other cases of the same
-    runner on the same versions. `markdown_file`: a file with the two markers of the matrix, or one to write.
-    `compare_file`: reports to compare with. Raises BadInput, SpecError, BackendUnavailable and AnyRunnerError.
+    `json_file`: the file that the reports are written to, after each runner. `compare_file`: reports of an earlier run.
+    Raises UsageError, SpecError, BackendUnavailable and AnyRunnerError.
     """
-    before = _read(compare_file) if compare_file else {}
-    kept = _read(json_file) if json_file and Path(json_file).exists() else {}
+    before = read_reports(compare_file) if compare_file else {}
     console = Console(highlight=False, soft_wrap=True)
     reports: dict[str, ConformanceReport] = {}
-    failed = False
     for spec in specs:
         console.print(f"[bold]{spec}[/]")
-        report = conform(spec, rules=rules, seconds=seconds, follow=lambda result: _tell(console, result))
+        report = conform(spec, rules=rules, seconds=seconds, follow=lambda result: _print_result(console, result))
         counts = report.counts
-        console.print(f"{spec}: {counts['pass']} kept, {counts['fail']} broken, {counts['skip']} not tried\n")
-        reports[report.spec] = merged(kept[report.spec], report) if report.spec in kept else report
-        failed |= not report.ok
+        console.print(f"{spec}: {counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped\n")
+        reports[report.spec] = report
         if json_file:
-            known = [each.as_dict() for each in {**kept, **reports}.values()]
-            text = json.dumps({"reports": known}, indent=1)
-            Path(json_file).write_text(text + "\n")
-    everything = list({**kept, **reports}.values())
-    if markdown_file:
-        _write_markdown(Path(markdown_file), markdown(everything))
-    if len(everything) > 1:
-        table = Table(show_edge=False, box=None, padding=(0, 2, 0, 0))
-        lines = [["rule", "", *(each.spec.removesuffix("://") for each in everything)], *rows(everything)]
-        widths = [max(map(len, column)) + 2 for column in zip(*lines, strict=True)]
-        if sum(widths) - widths[1] + 30 > console.width:  # no place for what the rules say
-            lines = [[row[0], *row[2:]] for row in lines]
-        for heading in lines[0]:
-            table.add_column(heading, no_wrap=len(lines[0]) == len(everything) + 1)
-        for row in lines[1:]:
-            table.add_row(*row)
-        console.print(table)
+            write_reports(json_file, list(reports.values()))
+    if len(reports) > 1:
+        _print_matrix(console, list(reports.values()))
     for spec, report in reports.items():
         if spec in before:
             for line in changes(before[spec], report):
                 console.print(f"{spec}: {line}", markup=False)
-    return 1 if failed else 0
+    return 0 if all(report.ok for report in reports.values()) else 1
 
 
-def _tell(console: Console, result: CaseResult) -> None:
-    detail = f"  {result.detail}" if result.detail else ""
-    console.print(f"  {_SIGNS[result.verdict]}  {result.case:24} {result.seconds:6.1f} s", end="")
-    console.print(detail, markup=False)
-
-
-def _read(name: str) -> dict[str, ConformanceReport]:
+def read_reports(file: str) -> dict[str, ConformanceReport]:
+    """Return the reports in a file by their specs. Raises UsageError if it holds none."""
     try:
-        plain = json.loads(Path(name).read_text())
+        plain = json.loads(Path(file).read_text())
         reports = [ConformanceReport.from_dict(each) for each in plain["reports"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{name} holds no conformance reports: {error}") from error
+        raise UsageError(f"{file} holds no conformance reports: {error}") from error
     return {report.spec: report for report in reports}
 
 
-def _write_markdown(file: Path, table: str) -> None:
-    text = file.read_text() if file.exists() else f"{BEGIN}\n{END}\n"
-    try:
-        file.write_text(placed(text, table))
-    except ValueError as error:
-        raise BadInput(f"{file} is not written: {error}") from error
+def write_reports(file: str, reports: Sequence[ConformanceReport]) -> None:
+    """Write reports to a file."""
+    text = json.dumps({"reports": [report.as_dict() for report in reports]}, indent=1)
+    Path(file).write_text(text + "\n")
+
+
+def _print_result(console: Console, result: CaseResult) -> None:
+    detail = f"  {result.detail}" if result.detail else ""
+    console.print(f"  {_MARKS[result.verdict]}  {result.case:24} {result.seconds:6.1f} s", end="")
+    console.print(detail, markup=False)
+
+
+def _print_matrix(console: Console, reports: Sequence[ConformanceReport]) -> None:
+    lines = [["rule", "", *(report.spec.removesuffix("://") for report in reports)], *rows(reports)]
+    widths = [max(map(len, column)) + 2 for column in zip(*lines, strict=True)]
+    without_sentences = sum(widths) - widths[1] + _SENTENCE_WIDTH > console.width
+    if without_sentences:
+        lines = [[row[0], *row[2:]] for row in lines]
+    table = Table(show_edge=False, box=None, padding=(0, 2, 0, 0))
+    for heading in lines[0]:
+        table.add_column(heading, no_wrap=without_sentences)
+    for row in lines[1:]:
+        table.add_row(*row)
+    console.print(table)

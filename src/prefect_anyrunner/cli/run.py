@@ -1,19 +1,20 @@
-"""What `anyrunner run` and `anyrunner compare` share: loading a flow, reading parameters, running it once."""
+"""`anyrunner run`: one flow, once; `run_flow` also runs the flows of `anyrunner compare`."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from prefect import Flow
 from prefect.context import TaskRunContext
-from prefect.exceptions import ParameterTypeError
 
+from prefect_anyrunner._base.errors import EngineUnreachable
 from prefect_anyrunner._base.safe_text import described
 from prefect_anyrunner._choosing.runner import AnyTaskRunner, use_runner
 from prefect_anyrunner._choosing.spec import RunnerSpec
@@ -22,24 +23,45 @@ from prefect_anyrunner._outcomes.render import group_lines
 from prefect_anyrunner._outcomes.report import Report
 from prefect_anyrunner._waiting.progress import Progress, watching
 from prefect_anyrunner._waiting.session import recording
+from prefect_anyrunner.cli.load import check_reachable, load_flow, read_parameters
 
 
-def on_any_runner(flow: Flow[..., Any]) -> Flow[..., Any]:
-    """Return the flow with a runner that can be chosen: itself, or one with an `AnyTaskRunner` in place of its own."""
-    return flow if isinstance(flow.task_runner, AnyTaskRunner) else flow.with_options(task_runner=AnyTaskRunner())
+def run(flow_spec: str, pairs: Sequence[str], runner: str | None) -> int:
+    """Run the flow once, print how it ended, and return the exit code.
+
+    `runner`: a spec, or None for the one that is configured. Raises UsageError, SpecError, BackendUnavailable and
+    EngineUnreachable.
+    """
+    spec = RunnerSpec.load(runner, place="--runner") if runner is not None else None
+    flow = load_flow(flow_spec)
+    parameters = read_parameters(flow, pairs)
+    chosen = spec or (flow.task_runner.resolve() if isinstance(flow.task_runner, AnyTaskRunner) else None)
+    if chosen is not None:
+        check_reachable(chosen)
+    with _without_second_traceback():
+        end = run_flow(flow, parameters, spec)
+    name = str(chosen) if chosen is not None else type(flow.task_runner).__name__
+    if isinstance(end.error, EngineUnreachable):
+        raise end.error
+    if end.error is not None:
+        print(f"anyrunner: flow {flow.name!r} failed on {name}: {end.failure()}", file=sys.stderr)
+        return 1
+    runs = sum(map(len, end.reports))
+    print(f"flow {flow.name!r} completed on {name} and waited for {runs} task run{'' if runs == 1 else 's'}")
+    return 0
 
 
 @dataclass(frozen=True)
 class FlowEnd:
-    """How one flow run ended: `error` is None when it completed. `reports` are those of the flow's own waits."""
+    """How one flow run ended: `error` is None when it completed, `reports` are those of the flow's own waits."""
 
     result: Any
     error: BaseException | None
     reports: list[Report]
 
     def failure(self) -> str:
-        """Return the failure as text, the combined one with its groups of alike failures."""
-        assert self.error is not None, "asked of a flow that failed"
+        """Return the failure as text, a combined failure with its groups of alike failures."""
+        assert self.error is not None, "only a flow that failed has a failure"
         if isinstance(self.error, TaskRunsFailed):
             return "\n".join([str(self.error.message), *(f"  {line}" for line in group_lines(self.error.outcomes))])
         return described(self.error)
@@ -48,11 +70,14 @@ class FlowEnd:
 def run_flow(
     flow: Flow[..., Any], parameters: dict[str, Any], spec: RunnerSpec | None, watch: Progress | None = None
 ) -> FlowEnd:
-    """Run the flow once, on `spec` or on whatever it has. `watch`: called as the task runs it waits for end."""
-    reports = _OfTheFlow()
+    """Run the flow once, on `spec` or else on its own runner, and return how it ended.
+
+    `watch` is called while the flow waits, whenever one of the task runs that it waits for has ended.
+    """
+    reports = _ReportsOfFlow()
     with ExitStack() as stack:
         if spec is not None:
-            flow = on_any_runner(flow)
+            flow = _choosable(flow)
             stack.enter_context(use_runner(spec))
         if watch is not None:
             stack.enter_context(watching(watch))
@@ -63,25 +88,30 @@ def run_flow(
                 result = asyncio.run(_awaited(result))
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a flow may end by SystemExit, or by an exception of its own
+        except BaseException as error:  # a flow may end by SystemExit or by a BaseException of its own
             return FlowEnd(None, error, list(reports))
     return FlowEnd(result, None, list(reports))
+
+
+def _choosable(flow: Flow[..., Any]) -> Flow[..., Any]:
+    """Return the flow with a runner that can be chosen: itself, or a copy with an `AnyTaskRunner`."""
+    return flow if isinstance(flow.task_runner, AnyTaskRunner) else flow.with_options(task_runner=AnyTaskRunner())
 
 
 async def _awaited(result: Any) -> Any:
     return await result
 
 
-class _OfTheFlow(list[Report]):
-    # Tasks on threads share the flow's context and would record their own waits here; tasks elsewhere do not.
+class _ReportsOfFlow(list[Report]):
+    # Tasks on threads share the flow's context, so their own waits arrive here, too; those of other tasks do not.
     def append(self, report: Report) -> None:
         if TaskRunContext.get() is None:
             super().append(report)
 
 
 @contextmanager
-def without_second_traceback() -> Iterator[None]:
-    """Keep Prefect from printing the traceback of the combined failure too; its log in the API is left whole."""
+def _without_second_traceback() -> Iterator[None]:
+    """Keep Prefect from printing the traceback of the combined failure, too; its log in the API stays complete."""
     handlers = {
         handler
         for name in ("prefect", "prefect.flow_runs")
@@ -99,22 +129,3 @@ def without_second_traceback() -> Iterator[None]:
     finally:
         for handler in handlers:
             handler.removeFilter(keep)
-
-
-@contextmanager
-def _silent(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
-
-
-def _one_line(error: BaseException) -> str:
-    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, ParameterTypeError):
-        return "; ".join(lines[1:] or lines)  # the first line says what we have said
-    if isinstance(error, TypeError) and not lines[1:]:
-        return "".join(lines)
-    return f"{type(error).__name__}: {'; '.join(lines)}".rstrip(": ")

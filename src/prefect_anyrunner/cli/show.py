@@ -1,4 +1,4 @@
-"""`anyrunner show`: the effective runner, where each value came from, what is installed."""
+"""`anyrunner show`: the runner in effect, where its settings come from, and which backends are installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect_anyrunner.backends import _registry
 
 
 def show() -> int:
-    """Print it and return the exit code. Raises SpecError when what is configured is wrong."""
+    """Print the runner in effect and return the exit code. Raises SpecError when the configuration is wrong."""
     spec = resolve()
     parts: dict[str, Any] = {"backend": spec.backend, "address": spec.address, **spec.options}
     _print(
@@ -34,11 +34,12 @@ def show() -> int:
 
 
 def _state(name: str) -> tuple[str, str]:
+    """Return whether a backend is installed, and its versions or the command that installs it."""
     try:
         backend = _registry.get(name)
     except AnyRunnerError as error:
         return "broken", str(error)
-    assert backend is not None, "names() lists what get() knows"
+    assert backend is not None, "names() returns known backends only"
     if missing := backend.missing():
         return "not installed", _registry.unavailable(backend, missing).partition("install it with: ")[2]
     return "installed", ", ".join(_version(module) for module in backend.requires or ("prefect",))

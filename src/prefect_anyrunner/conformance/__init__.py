@@ -1,12 +1,12 @@
-"""What every runner promises, as a table that can be run against any of them.
+"""The promises that every runner makes, as a table that can be run against any runner.
 
     CASES     the table: one `Case` per promise, each with its rule and one English sentence
-    RULES     what each rule says, in a few words
+    RULES     the rules in a few words each
     Subject   the runner that a case's body is called with
     tasks     the tasks that the cases run
-    conform   runs the table on any runner, each case in a child process, and returns a `ConformanceReport`
+    conform   runs the table on a runner, in a child process, and returns a `ConformanceReport`
 
-A body uses public names only and raises AssertionError where the promise is broken, so any test tool can run it.
+A body uses public names only and raises AssertionError when the promise is broken, so any test tool can run it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ from prefect_anyrunner.conformance.open_flow import SharedFlow as SharedFlow
 from prefect_anyrunner.conformance.report import CaseResult as CaseResult
 from prefect_anyrunner.conformance.report import ConformanceReport as ConformanceReport
 from prefect_anyrunner.conformance.report import changes as changes
-from prefect_anyrunner.conformance.report import merged as merged
 from prefect_anyrunner.conformance.subject import Subject as Subject
 from prefect_anyrunner.conformance.table import CASES as CASES
 from prefect_anyrunner.conformance.table import RULES as RULES
 from prefect_anyrunner.conformance.table import Case as Case
 
-CASES.sort(key=lambda case: list(RULES).index(case.rule))  # they came file by file
+CASES.sort(key=lambda case: list(RULES).index(case.rule))  # importing the cases has added them file by file

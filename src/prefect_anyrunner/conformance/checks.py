@@ -1,4 +1,4 @@
-"""What cases ask of outcomes and of the Prefect API."""
+"""Helpers with which cases look at outcomes, at files and at the Prefect API."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import ObjectNotFound
 
 from prefect_anyrunner import Outcome, Status, settle
-from prefect_anyrunner.conformance.open_flow import limit, told_within
+from prefect_anyrunner.conformance.open_flow import api_limit, limit
 
 _STATE_NAMES = {
     Status.COMPLETED: "COMPLETED",
     Status.FAILED: "FAILED",
     Status.CRASHED: "CRASHED",
     Status.CANCELLED: "CANCELLED",
-    Status.BLOCKED: "PENDING",  # Prefect's own word for it is Pending, named NotReady
+    Status.BLOCKED: "PENDING",  # Prefect shows a Pending state whose name is NotReady
 }
 
 
@@ -45,23 +45,23 @@ def statuses(futures: Any) -> list[str]:
 
 
 def lines(path: str) -> int:
-    """Return how many lines a file has that tasks append to; 0 if there is none."""
+    """Return the number of lines that tasks have appended to a file; 0 if it does not exist."""
     file = Path(path)
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
-def until(what: Callable[[], Any], within: float | None = None) -> None:
-    """Wait until `what()` is true."""
+def until(condition: Callable[[], Any], within: float | None = None) -> None:
+    """Wait until `condition()` is true."""
     seconds = within or limit()
     end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, f"did not happen within {seconds:g} seconds"
+    while not condition():
+        assert time.monotonic() < end, f"it did not happen within {seconds:g} seconds"
         time.sleep(0.02)
 
 
 def read_task_run(task_run_id: UUID, end: float | None = None) -> TaskRun:
-    """Return a task run as the Prefect API has it, once it has it."""
-    end = time.monotonic() + told_within() if end is None else end
+    """Return a task run from the Prefect API, and wait until the API has it."""
+    end = time.monotonic() + api_limit() if end is None else end
     with get_client(sync_client=True) as client:
         while True:
             try:
@@ -73,9 +73,9 @@ def read_task_run(task_run_id: UUID, end: float | None = None) -> TaskRun:
 
 
 def shown(outcome: Outcome, end: float | None = None) -> State[Any] | None:
-    """Return the state that the Prefect API shows for a run, once it is the one of the outcome or time is up."""
+    """Return the state that the Prefect API shows for a run, once it agrees with the outcome or the time is up."""
     assert outcome.task_run_id is not None
-    end = time.monotonic() + told_within() if end is None else end
+    end = time.monotonic() + api_limit() if end is None else end
     while True:
         state = read_task_run(outcome.task_run_id, end).state
         if agree(outcome, state) or time.monotonic() > end:
@@ -84,8 +84,8 @@ def shown(outcome: Outcome, end: float | None = None) -> State[Any] | None:
 
 
 def contradictions(outcomes: Iterable[Outcome]) -> list[str]:
-    """Return a sentence for each outcome of which the Prefect API says something else when time is up."""
-    end = time.monotonic() + told_within()
+    """Return a sentence for each outcome that disagrees with the Prefect API when the time is up."""
+    end = time.monotonic() + api_limit()
     wrong = []
     for outcome in outcomes:
         try:
@@ -98,7 +98,7 @@ def contradictions(outcomes: Iterable[Outcome]) -> list[str]:
 
 
 def agree(outcome: Outcome, state: State[Any] | None) -> bool:
-    """Tell whether a state of the API says what the outcome says."""
+    """Return whether a state of the API agrees with the outcome."""
     if state is None or state.type.value != _STATE_NAMES[outcome.status]:
         return False
     return outcome.status is not Status.BLOCKED or state.name == "NotReady"

@@ -20,7 +20,7 @@ from prefect_anyrunner.conformance import tasks
 
 
 class NoText(Exception):
-    """Cannot be printed at all."""
+    """An exception that cannot be printed."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")
@@ -30,25 +30,25 @@ class NoText(Exception):
 
 
 class Refuses:
-    """Refuses to be rebuilt wherever it arrives."""
+    """An object that raises an exception when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _refuse, ()
 
 
 def _refuse() -> None:
-    raise OSError("refuses to be rebuilt")
+    raise OSError("refuses to be unpickled")
 
 
 class Exits:
-    """Ends by `SystemExit` whoever rebuilds it, as a module does that calls `sys.exit` when it is imported."""
+    """An object that raises `SystemExit` when it is unpickled, like a module that calls `sys.exit` on import."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return sys.exit, ("no",)
 
 
 class KillsReader:
-    """Kills every other process that rebuilds it."""
+    """An object that kills every other process that unpickles it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _kill_unless, (os.getpid(),)
@@ -61,31 +61,31 @@ def _kill_unless(process_id: int) -> None:
 
 @task
 def raise_without_text() -> None:
-    """Raise what cannot be printed."""
+    """Raise an exception that cannot be printed."""
     raise NoText(3)
 
 
 @task
 def refuse(how: str) -> Any:
-    """Return what cannot be rebuilt, or for "live" just that word."""
+    """Return an object that cannot be unpickled, or the word itself for "live"."""
     return {"refuse": Refuses, "exit": Exits}.get(how, lambda: how)()
 
 
 @task
 def return_pending() -> Any:
-    """Return a state that is no end."""
+    """Return a state that is not final."""
     return Pending(message="not yet")
 
 
 @task
 def return_future(number: int) -> Any:
-    """Return the futures of runs that it does not wait for."""
+    """Return futures of runs without waiting for them."""
     return [tasks.double.submit(number), {"failed": tasks.raise_rich.submit()}]
 
 
 @task
 def submit_chain(number: int) -> Any:
-    """Submit a task and one that takes its result, and wait for the second."""
+    """Submit a task and another one that takes its result, and wait for the second one."""
     first: Any = tasks.double.submit(number)
     future: Any = tasks.double.submit(first)
     return future.result(timeout=100)
@@ -93,39 +93,39 @@ def submit_chain(number: int) -> Any:
 
 @task
 def wait_in_vain(started: str, go: str) -> Any:
-    """Wait for a run that goes on until that is done with, and for one that ends meanwhile."""
+    """Wait with a timeout for a run that goes on, and then for whichever of two runs ends first."""
     holding: Any = tasks.hold.submit(started, go)
     try:
         holding.wait(0.01)
-        said = [settle(holding, timeout=0.01)[0].status.value]
+        answers = [settle(holding, timeout=0.01)[0].status.value]
         first = next(iter(as_settled([holding, tasks.double.submit(1)])))
-        said.append(first.task_name)
+        answers.append(first.task_name)
     finally:
         Path(go).touch()
-    return [*said, holding.result()]
+    return [*answers, holding.result()]
 
 
 @task
 async def wait_in_vain_async(started: str, go: str) -> Any:
-    """Do as `wait_in_vain`, in an event loop."""
+    """Do the same as `wait_in_vain`, in an event loop."""
     holding: Any = tasks.hold.submit(started, go)
     try:
-        said = [(await asettle(holding, timeout=0.01))[0].status.value]
+        answers = [(await asettle(holding, timeout=0.01))[0].status.value]
         async for outcome in as_settled([holding, tasks.double.submit(1)]):
-            said.append(outcome.task_name)
+            answers.append(outcome.task_name)
             Path(go).touch()
     finally:
         Path(go).touch()
-    return [*said[:2], holding.result()]
+    return [*answers[:2], holding.result()]
 
 
 def _touch(task: Any, run: TaskRun, state: State[Any]) -> None:
-    Path(run.name).touch()  # the one thing of the run's arguments that a hook sees
+    Path(run.name).touch()  # a hook does not see the arguments, but the name holds the path
 
 
 @task(task_run_name="{go}", on_completion=[_touch])
 def submit_and_leave(started: str, go: str) -> Any:
-    """Submit tasks that go on until this one has completed, others behind them, and wait for none."""
+    """Submit tasks that run until this one has completed, and more tasks behind them; wait for none."""
     children: list[Any] = [tasks.hold.submit(started, go) for _ in range(4)]
     children += [tasks.double.submit(number) for number in range(20)]
     children.append(tasks.echo.submit(children[0]))
@@ -134,7 +134,7 @@ def submit_and_leave(started: str, go: str) -> Any:
 
 @task
 def submit_from_thread() -> Any:
-    """Submit a task and wait for it in a thread of its own making."""
+    """Submit a task and wait for it in a thread that this task has started."""
     context = contextvars.copy_context()
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(context.run, lambda: tasks.double.submit(4).result()).result()
@@ -142,13 +142,13 @@ def submit_from_thread() -> Any:
 
 @task
 def fail_with_data() -> Any:
-    """Return a failed state that holds something else than an exception."""
+    """Return a failed state whose data is not an exception."""
     return Failed(message="as it says", data=123)
 
 
 @task
 def submit_late(started: str, go: str) -> Any:
-    """Wait until the flow is about to end, then submit another task run and wait for it."""
+    """Wait until the flow is about to end, then submit another task and wait for it."""
     Path(started).touch()
     while not Path(go).exists():
         time.sleep(0.02)

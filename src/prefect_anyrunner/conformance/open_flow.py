@@ -1,4 +1,7 @@
-"""The flows that cases run in; workers import this module, so they hold nothing that cannot travel."""
+"""The flows that cases run in.
+
+Workers import this module, and flows are pickled by value, so a flow refers to nothing that cannot be pickled.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from prefect.task_runners import TaskRunner
 
 @flow(name="conformance")
 def serving_flow(key: str) -> None:
-    """Do what is handed to the open flow `key`."""
+    """Call the bodies that the open flow `key` is given."""
     from prefect_anyrunner.conformance.open_flow import serve
 
     serve(key)
@@ -25,7 +28,7 @@ def serving_flow(key: str) -> None:
 
 @flow(name="conformance-async")
 async def serving_flow_async(key: str) -> None:
-    """Do what is handed to the open flow `key`."""
+    """Call the bodies that the open flow `key` is given."""
     from prefect_anyrunner.conformance.open_flow import serve_async
 
     await serve_async(key)
@@ -39,18 +42,18 @@ _limit = 150.0
 
 
 def limit() -> float:
-    """Return the seconds after which something that a case waits for is taken not to happen any more."""
+    """Return the seconds that a case waits for one thing before it fails."""
     return _limit
 
 
 def set_limit(seconds: float) -> None:
-    """Set what `limit` returns, in this process."""
+    """Set the seconds that `limit` returns in this process."""
     global _limit
     _limit = seconds
 
 
-def told_within() -> float:
-    """Return the seconds that the Prefect API gets to show a state: events reach it a little later."""
+def api_limit() -> float:
+    """Return the seconds that the Prefect API gets to show a state, because events reach it with a delay."""
     return limit() * 0.8
 
 
@@ -59,9 +62,9 @@ _jobs: dict[str, queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]
 
 
 class OpenFlow:
-    """A flow run in a thread of its own that does what it is handed until it is closed.
+    """A flow run in a thread of its own that calls the bodies it is given until it is closed.
 
-    Starting an engine takes seconds; this lets many cases share one start.
+    It lets many cases share one engine, because starting an engine takes seconds.
     """
 
     def __init__(self, runner: TaskRunner[Any], *, asynchronous: bool = False) -> None:
@@ -88,23 +91,26 @@ class OpenFlow:
             self._ended.set_result(None)
 
     def call(self, body: Callable[[], T], within: float | None = None) -> T:
-        """Return what `body()` returns when called inside the flow; raise TimeoutError after `within` seconds.
+        """Return the result of `body()`, called inside the flow. Raises TimeoutError after `within` seconds.
 
-        Without `within` it gets half as long again as what a case waits for.
+        `within` is one and a half times the `limit()` by default.
         """
         answer: Future[T] = Future()
         self._jobs.put((body, answer))
         return answer.result(within or limit() * 1.5)
 
     def close(self, within: float | None = None) -> None:
-        """Let the flow run end, and wait for that."""
+        """Let the flow run end, and wait for its end. Raises TimeoutError after `within` seconds."""
         self._jobs.put(None)
         self._ended.result(within or limit() * 1.5)
         del _jobs[self._key]
 
 
 def serve(key: str) -> None:
-    """Do what is handed to the open flow `key` until it is closed."""
+    """Call the bodies that the open flow `key` is given until it is closed.
+
+    The flows refer to this function by name, because the queues that it uses cannot be pickled.
+    """
     while (job := _jobs[key].get()) is not None:
         body, answer = job
         try:
@@ -114,7 +120,7 @@ def serve(key: str) -> None:
 
 
 async def serve_async(key: str) -> None:
-    """Do as `serve`, for bodies that return a coroutine."""
+    """Do the same as `serve`, for bodies that return a coroutine."""
     while (job := await asyncio.to_thread(_jobs[key].get)) is not None:
         body, answer = job
         try:
@@ -124,34 +130,35 @@ async def serve_async(key: str) -> None:
 
 
 class SharedFlow:
-    """An `OpenFlow` that starts when first needed, and again when a case left it unusable."""
+    """An `OpenFlow` that starts when it is first needed, and starts again when a case has left it unusable."""
 
     def __init__(self, make: Make) -> None:
         self._make = make
         self._open: OpenFlow | None = None
 
     def call(self, body: Callable[[], T]) -> T:
-        """Do as `OpenFlow.call`."""
+        """Do the same as `OpenFlow.call`."""
         if self._open is None:
             self._open = OpenFlow(self._make())
         try:
             return self._open.call(body)
         except TimeoutError:
-            self._open = None  # it hangs: the next case gets a new one
+            self._open = None  # it hangs, so the next case gets a new one
             raise
 
     def close(self) -> None:
-        """End the flow run if there is one."""
+        """End the flow run if one is open."""
         if self._open is not None:
             self._open.close()
             self._open = None
 
 
-def _alone(opened: OpenFlow, body: Callable[[], T]) -> T:
+def call_and_close(opened: OpenFlow, body: Callable[[], T]) -> T:
+    """Return the result of `body()`, called inside the open flow, after the flow run has ended."""
     try:
         answer = opened.call(body)
     except BaseException:
-        opened.close(within=limit() * 0.3)  # it has failed, so whether the flow run ends is no question any more
+        opened.close(within=limit() * 0.3)  # the case has failed already
         raise
     opened.close()
     return answer

@@ -1,25 +1,22 @@
-"""What a runner kept and broke of the table, as data: a `CaseResult` per case, a `ConformanceReport` per runner."""
+"""The results of the table as data: a `CaseResult` for each case, a `ConformanceReport` for each runner."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
-
-from prefect_anyrunner.conformance.table import CASES
 
 Verdict = Literal["pass", "fail", "skip"]
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of one case.
+    """The result of one case.
 
-    `verdict`: "pass"; "fail", also where a declared lack works after all; "skip" where the backend declares that it
-    cannot. `detail`: why it failed, in a line or two, or the declared reason. `traceback`: the whole of it, if there is
-    one; not kept in JSON. `seconds`: how long it took.
+    `verdict`: "pass"; "fail", also when something works that the backend declares as lacking; "skip" when it declares
+    that it cannot do this and fails. `detail`: why the case failed, in a line or two, or the declared reason.
+    `seconds`: the duration. `traceback`: the full traceback or "", not kept in JSON.
     """
 
     case: str
@@ -32,9 +29,9 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class ConformanceReport:
-    """What one runner kept and broke of the table.
+    """The results of one runner.
 
-    `spec`: the runner, without secrets. `versions`: distribution to version. `platform`: the machine's system.
+    `spec`: the runner, without secrets. `versions`: the version of each distribution. `platform`: the operating system.
     """
 
     spec: str
@@ -45,17 +42,17 @@ class ConformanceReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed that was not declared, and nothing that was declared a lack works."""
+        """Whether no case failed."""
         return not self.failures
 
     @property
     def failures(self) -> tuple[CaseResult, ...]:
-        """The results that are "fail"."""
+        """The results whose verdict is "fail"."""
         return tuple(result for result in self.results if result.verdict == "fail")
 
     @property
     def counts(self) -> Counter[str]:
-        """How many cases have each verdict."""
+        """The number of cases with each verdict."""
         return Counter(result.verdict for result in self.results)
 
     def rules(self) -> dict[str, tuple[CaseResult, ...]]:
@@ -64,10 +61,6 @@ class ConformanceReport:
         for result in self.results:
             found.setdefault(result.rule, []).append(result)
         return {rule: tuple(results) for rule, results in found.items()}
-
-    def to_json(self) -> str:
-        """Return the report as JSON text; `from_json` reads it back."""
-        return json.dumps(self.as_dict(), indent=2)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""
@@ -79,33 +72,18 @@ class ConformanceReport:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Return the report of what `as_dict` gave. Raises ValueError for anything else."""
+        """Return the report that `as_dict` made plain data of. Raises ValueError for any other data."""
         try:
             if plain["format"] != 1:
-                raise ValueError(f"format {plain['format']!r} is not known here")
+                raise ValueError(f"format {plain['format']!r} is unknown")
             results = tuple(CaseResult(**each) for each in plain["results"])
             return cls(plain["spec"], plain["backend"], results, dict(plain["versions"]), plain["platform"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"this is no conformance report: {type(error).__name__}: {error}") from error
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return the report of a JSON text. Raises ValueError when it is none."""
-        return cls.from_dict(json.loads(text))
-
-
-def merged(before: ConformanceReport, after: ConformanceReport) -> ConformanceReport:
-    """Return `after` with the results of `before` for cases that it has not run, if both ran on the same versions."""
-    if (dict(before.versions), before.platform) != (dict(after.versions), after.platform):
-        return after
-    results = {result.case: result for result in (*before.results, *after.results)}
-    order = {case.id: number for number, case in enumerate(CASES)}
-    known = sorted((result for result in results.values() if result.case in order), key=lambda each: order[each.case])
-    return replace(after, results=tuple(known))
+            raise ValueError(f"this is not a conformance report: {type(error).__name__}: {error}") from error
 
 
 def changes(before: ConformanceReport, after: ConformanceReport) -> list[str]:
-    """Return a line for each case that came, went, or has another verdict than before."""
+    """Return a line for each case that is new, is gone or has another verdict, and for each version that differs."""
     old = {result.case: result for result in before.results}
     new = {result.case: result for result in after.results}
     lines = [f"{case}: no longer in the table" for case in old if case not in new]

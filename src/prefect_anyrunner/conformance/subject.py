@@ -1,4 +1,4 @@
-"""The runner under test, and flow runs to put it to work in."""
+"""The runner under test, and flow runs in which it is used."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from typing import Any
 from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner.backends import Capability
-from prefect_anyrunner.conformance.open_flow import (
-    Make,
-    OpenFlow,
-    SharedFlow,
-    T,
-    _alone,
-)
+from prefect_anyrunner.conformance.open_flow import Make, OpenFlow, SharedFlow, T, call_and_close
 
 
 class Subject:
     """The runner that a case is about.
 
-    `make(**options)` returns a new runner of the backend, not started, on an engine with `workers` workers that is
-    there already where the backend can use one. `folder` is on a disk that the workers share. `lacks` says what the
-    backend does not claim to do. `setting`: one option of the backend with a value that is not its default.
+    `make(**options)` returns a new runner of the backend, not started; it uses an engine with `workers` workers that
+    is already running if the backend can share one. `folder` is on a disk that the workers share. `lacks`: the
+    capabilities that the backend declares as lacking, each with the reason. `setting`: one option of the backend with
+    a value that is not its default.
     """
 
     def __init__(
@@ -46,7 +41,7 @@ class Subject:
         self._lacks = lacks
 
     def can(self, capability: Capability) -> bool:
-        """Tell whether the backend has a capability."""
+        """Return whether the backend has a capability."""
         return capability not in self._lacks
 
     def path(self, name: str) -> str:
@@ -54,17 +49,17 @@ class Subject:
         return str(self.folder / name)
 
     def inside(self, body: Callable[[], T]) -> T:
-        """Call `body()` inside a flow run on this runner, which other cases may have used before."""
+        """Call `body()` inside a flow run on this runner that other cases may have used before."""
         return self._shared.call(body)
 
     def flow(self, body: Callable[[], T], **options: Any) -> T:
-        """Call `body()` inside a flow run of its own, on a runner with these options, and see the flow run end."""
+        """Call `body()` inside a flow run of its own, on a runner with these options, and wait for its end."""
         return self.flow_on(self.make(**options), body)
 
     def flow_on(self, runner: TaskRunner[Any], body: Callable[[], T]) -> T:
         """Do as `flow`, on a runner that the case made."""
-        return _alone(OpenFlow(runner), body)
+        return call_and_close(OpenFlow(runner), body)
 
     def async_flow(self, body: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do as `flow`, awaiting `body()` in an async flow."""
-        return _alone(OpenFlow(self.make(), asynchronous=True), body)  # type: ignore[return-value]  # awaited there
+        return call_and_close(OpenFlow(self.make(), asynchronous=True), body)  # type: ignore[return-value]  # the flow awaits it

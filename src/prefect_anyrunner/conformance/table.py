@@ -42,17 +42,17 @@ RULES = {
     "L1": "`duplicate()` and clusters kept",
     "A1": "async flows and tasks",
 }
-"""The rules, in the order in which they are run and told."""
+"""The rules, in the order in which they are run and shown."""
 
 
 @dataclass(frozen=True)
 class Case:
     """One promise and how it is checked.
 
-    `id`: `"C2-killed"`, its rule first. `sentence`: the promise in one English sentence. `body`: called with the runner
-    under test; raises AssertionError when the promise is broken. `needs`: what the backend must be able to do for the
-    case to make sense; where it declares a lack, the case is skipped with the declared reason. `only`: the one backend
-    that the case is about, or None for all.
+    `id`: the rule, then a name, such as `"C2-all-die"`. `sentence`: the promise in one English sentence. `body`: called
+    with the runner under test; raises AssertionError when the promise is broken. `needs`: the capabilities without
+    which the case is skipped, with the reason that the backend declares. `only`: the one backend that the case is
+    about, or None for all.
     """
 
     id: str
@@ -69,10 +69,10 @@ CASES: list[Case] = []
 def case(
     id: str, sentence: str, *, needs: tuple[Capability, ...] = (), only: str | None = None
 ) -> Callable[[Body], Body]:
-    """Put a body into the table under `id`, whose part before the first `-` is the rule."""
+    """Add a body to the table under `id`; the part of `id` before the first `-` is the rule."""
 
-    def put(body: Body) -> Body:
+    def add(body: Body) -> Body:
         CASES.append(Case(id, id.partition("-")[0], sentence, body, needs, only))
         return body
 
-    return put
+    return add

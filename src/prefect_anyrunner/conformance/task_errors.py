@@ -1,4 +1,4 @@
-"""Exceptions that the tasks of the table raise."""
+"""Exceptions that the tasks of the cases raise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Broken(ValueError):
 
 
 class TwoArguments(Exception):
-    """Made from two arguments, holds one."""
+    """An exception that is made from two arguments and whose `args` hold one."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"{code}: {reason}")
@@ -19,7 +19,7 @@ class TwoArguments(Exception):
 
 
 class KeywordOnly(Exception):
-    """Made from a keyword."""
+    """An exception that is made from a keyword argument."""
 
     def __init__(self, *, shard: int) -> None:
         super().__init__(f"shard {shard}")
@@ -27,14 +27,14 @@ class KeywordOnly(Exception):
 
 
 class NoArguments(Exception):
-    """Made from nothing."""
+    """An exception that is made from no arguments."""
 
     def __init__(self) -> None:
         super().__init__("always the same")
 
 
 class HoldsLock(ValueError):
-    """Cannot be pickled."""
+    """An exception that cannot be pickled."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -42,7 +42,7 @@ class HoldsLock(ValueError):
 
 
 class OwnBase(BaseException):
-    """Not an `Exception`."""
+    """A `BaseException` of a user that is not an `Exception`."""
 
 
 BASES: dict[str, type[BaseException]] = {
@@ -50,6 +50,7 @@ BASES: dict[str, type[BaseException]] = {
     "KeyboardInterrupt": KeyboardInterrupt,
     "OwnBase": OwnBase,
 }
+"""Exceptions that crash a task run, by name."""
 OURS_TOO: dict[str, type[Exception]] = {
     "TimeoutError": TimeoutError,
     "CancelledError": concurrent.futures.CancelledError,
@@ -57,3 +58,4 @@ OURS_TOO: dict[str, type[Exception]] = {
     "MemoryError": MemoryError,
     "RecursionError": RecursionError,
 }
+"""Exceptions that runners raise themselves and that a task may raise as its own, by name."""

@@ -1,4 +1,4 @@
-"""What the pytest plugin does once a test needs a runner: engines, a Prefect server, settings."""
+"""The engines, the Prefect server and the settings of a test run, started when a test needs them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,7 @@ F = TypeVar("F", bound=Flow[..., Any])
 
 
 class AnyRunner:
-    """The runner that a test runs on.
-
-    `name`: its backend. `spec`: where it is, as a `RunnerSpec`.
-    """
+    """The runner that a test runs on: `name` is its backend, `spec` its `RunnerSpec`."""
 
     def __init__(self, spec: RunnerSpec) -> None:
         self.spec = spec
@@ -34,14 +31,14 @@ class AnyRunner:
         self.recorded: dict[str, str] = {}
 
     def flow(self, flow: F) -> F:
-        """Return a flow that runs on this runner, whatever runner `flow` has."""
-        moved: F = flow.with_options(task_runner=AnyTaskRunner(self.spec))  # type: ignore[assignment]  # the same flow
+        """Return a copy of `flow` that runs on this runner."""
+        moved: F = flow.with_options(task_runner=AnyTaskRunner(self.spec))  # type: ignore[assignment]  # a flow of the same class
         return moved
 
     def record(self, name: str, value: Any) -> None:
-        """Have `value` compared with what the same test records under `name` on the other runners.
+        """Record a value that must be the same on all runners; if it differs, the test run fails.
 
-        Values are compared as `pprint` shows them, dicts sorted, sets too; where they differ the test run fails.
+        Values are compared as `pprint` prints them, with dicts and sets sorted, under the name of the test and `name`.
         """
         self.recorded[name] = pprint.pformat(value, width=100)
 
@@ -50,7 +47,7 @@ class AnyRunner:
 
 
 class Runners:
-    """The engines and the Prefect server of a test run, each started when first needed."""
+    """The engines and the Prefect server of a test run, each started when it is first needed."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -59,11 +56,14 @@ class Runners:
 
     @contextmanager
     def ready(self, text: str, needs: Iterable[str], strict: bool) -> Iterator[AnyRunner]:
-        """Yield the runner of a spec, in use; skip the test where there is none, or fail it if `strict`."""
+        """Yield the runner of a spec, chosen for all flows in the block.
+
+        Skip the test if its backend is not installed (or fail it if `strict`) or lacks a capability in `needs`.
+        """
         try:
             spec = RunnerSpec.load(text, place="--anyrunner")
             backend = _registry.get(spec.backend)
-            assert backend is not None, "a spec is checked"
+            assert backend is not None, "a spec names a known backend"
             if missing := backend.missing():
                 raise BackendUnavailable(_registry.unavailable(backend, missing))
         except SpecError as error:
@@ -74,7 +74,7 @@ class Runners:
             pytest.skip(str(error))
         for need in needs:
             if (capability := Capability.__members__.get(need)) is None:
-                pytest.fail(f"no capability is called {need!r}: there are {', '.join(Capability.__members__)}", False)
+                pytest.fail(f"unknown capability {need!r}: choose from {', '.join(Capability.__members__)}", False)
             if capability in backend.lacks:
                 pytest.skip(f"{spec.backend}: {backend.lacks[capability]}")
         with temporary_settings(self._settings()), ExitStack() as stack:
@@ -86,17 +86,17 @@ class Runners:
 
     def _settings(self) -> dict[Any, Any]:
         if self._server is None:
-            here = bool(PREFECT_API_URL.value())
+            configured = bool(PREFECT_API_URL.value())
             environment = self._stack.enter_context(server_environment())
             self._server = {}
-            if not here:
+            if not configured:
                 self._server[PREFECT_API_URL] = environment["PREFECT_API_URL"]
                 self._server[PREFECT_HOME] = Path(environment["PREFECT_HOME"])
         return self._server
 
 
 def compact(excinfo: Any, item: pytest.Item) -> str:
-    """Return a combined failure as text: where in the test, the message, groups of alike failures."""
+    """Return a combined failure as text: the lines of the test, the message, the groups of alike failures."""
     failure: TaskRunsFailed = excinfo.value
     lines = []
     for entry in excinfo.traceback:

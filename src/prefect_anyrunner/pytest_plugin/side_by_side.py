@@ -1,4 +1,4 @@
-"""Texts side by side, for a person to see where they differ."""
+"""Texts side by side, so that a person can see the differences."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from itertools import zip_longest
 
 
-def beside(texts: Mapping[str, str], width: int) -> list[str]:
-    """Return lines that show texts in columns, each under its names, and mark with `>` where they differ.
+def side_by_side(texts: Mapping[str, str], width: int) -> list[str]:
+    """Return lines that show texts in columns, each under its names, with a `>` before each line that differs.
 
-    Equal texts share a column. `width`: how many characters a line may have; texts that are wider stand one below
-    the other.
+    Equal texts share a column. `width`: the number of characters in a line; if the columns do not fit, the texts
+    follow one below the other.
     """
     columns: dict[str, list[str]] = {}
     for name, text in texts.items():

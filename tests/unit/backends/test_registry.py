@@ -14,6 +14,7 @@ import pytest
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from prefect_anyrunner import BackendUnavailable, RunnerSpec, SpecError, pick
+from prefect_anyrunner._provisioning.engine import shared_engine
 from prefect_anyrunner.backends import _builtin, _registry
 from prefect_anyrunner.backends._record import Backend, Option
 
@@ -165,3 +166,50 @@ def test_importing_the_package_imports_no_engine() -> None:
         assert not heavy, heavy
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=120)
+
+
+SHARING = """
+    from contextlib import contextmanager
+    from pathlib import Path
+    from prefect.task_runners import ThreadPoolTaskRunner
+    from prefect_anyrunner.backends import Backend, Option, SharedEngine
+
+    def build(address, options):
+        return ThreadPoolTaskRunner(max_workers=1)
+
+    @contextmanager
+    def share(options, workers):
+        log = Path(options["log"])
+        log.write_text("started")
+        yield SharedEngine(workers=workers + 1, address="ssh://here:1", options={"keep": options["keep"]})
+        log.write_text("stopped")
+
+    backend = Backend(
+        name="sharing",
+        build=build,
+        share="sharing_backend:share",
+        schemes={"sharing": "ssh://"},
+        options={"log": Option("text", "a file", when="temporary"), "keep": Option("int", "a number")},
+    )
+"""
+
+
+def test_engine_of_a_third_party_is_shared(register: Register, tmp_path: Path) -> None:
+    register("sharing", "sharing_backend", SHARING, sharing="backend")
+    log = tmp_path / "log"
+    with shared_engine(RunnerSpec.parse(f"sharing://?log={log}&keep=3")) as engine:
+        assert log.read_text() == "started"
+        assert (engine.spec.address, dict(engine.spec.options), engine.workers) == ("ssh://here:1", {"keep": 3}, 3)
+    assert log.read_text() == "stopped"
+
+
+def test_engine_that_exists_is_not_started(register: Register, tmp_path: Path) -> None:
+    register("sharing", "sharing_backend", SHARING, sharing="backend")
+    spec = RunnerSpec.parse("sharing://host:1?keep=3")
+    with shared_engine(spec) as engine:
+        assert engine.spec == spec
+
+
+def test_options_of_stock_runners_share_the_same_engines() -> None:
+    for name, backend in _builtin.BUILT_IN.items():
+        assert _builtin.STOCK[f"stock+{name}"].share == backend.share

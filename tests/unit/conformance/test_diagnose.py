@@ -1,15 +1,15 @@
-"""What the table of rules says of a case that failed: never a failure of its own."""
+"""The explanation of a case that failed never fails itself."""
 
 from __future__ import annotations
 
 import sys
 
-from prefect_anyrunner.conformance import hostile_tasks as nasty_tasks
-from prefect_anyrunner.conformance._harness.diagnose import _values
+from prefect_anyrunner.conformance import hostile_tasks
+from prefect_anyrunner.conformance._harness.diagnose import describe_values
 
 
-def test_values_that_cannot_be_printed_are_told_as_such() -> None:
-    value = nasty_tasks.NoText(3)
-    (shown,) = _values("assert not value", sys._getframe())
-    assert shown.startswith("value = <NoText instance at 0x")
+def test_values_that_cannot_be_printed_are_described_as_such() -> None:
+    value = hostile_tasks.NoText(3)
+    (described,) = describe_values("assert not value", sys._getframe())
+    assert described.startswith("value = <NoText instance at 0x")
     assert value.args == (3,)

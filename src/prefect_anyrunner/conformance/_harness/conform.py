@@ -9,20 +9,20 @@ from prefect_anyrunner import RunnerSpec, SpecError
 from prefect_anyrunner._base.versions import versions
 from prefect_anyrunner._provisioning.server import server_environment
 from prefect_anyrunner.backends import _registry
-from prefect_anyrunner.conformance._harness.case_runner import Bench
+from prefect_anyrunner.conformance._harness.case_runner import CaseRunner
 from prefect_anyrunner.conformance.report import CaseResult, ConformanceReport
 from prefect_anyrunner.conformance.table import CASES, Case
 
 
 def cases_for(spec: RunnerSpec, rules: Collection[str] = ()) -> list[Case]:
-    """Return the cases that are about the backend of `spec`, all or those of `rules`; a case's id is as good as a rule.
+    """Return the cases about the backend of `spec`, in the order of the table.
 
-    Raises SpecError for a rule that there is not.
+    `rules`: ids of rules or of cases to return; all cases if it is empty. Raises SpecError for an unknown id.
     """
     known = {each for case in CASES for each in (case.rule, case.id)}
     if unknown := [rule for rule in rules if rule not in known]:
         names = ", ".join(dict.fromkeys(case.rule for case in CASES))
-        raise SpecError(f"there is no rule {unknown[0]!r} (there are {names})")
+        raise SpecError(f"unknown rule {unknown[0]!r} (the rules are {names})")
     kind = spec.backend.removeprefix("stock+")
     return [
         case
@@ -38,25 +38,25 @@ def conform(
     seconds: float = 150.0,
     follow: Callable[[CaseResult], None] | None = None,
 ) -> ConformanceReport:
-    """Run the table of rules on a runner and return what it kept and broke; never raises for what it breaks.
+    """Run the table of rules on a runner and return which cases passed and failed; a failed case raises nothing.
 
-    `spec`: a URL, a named runner or a `RunnerSpec`, of any backend that is installed. `rules`: ids of rules or cases,
-    all of them without it. `seconds`: after how long a case counts as hung. `follow`: called with each result as it
-    comes. Talks to the Prefect API that is configured, or to a temporary server. Raises SpecError, BackendUnavailable,
+    `spec`: a URL, a named runner or a `RunnerSpec`, of any backend that is installed. `rules`: ids of rules or cases;
+    all of them if it is empty. `seconds`: seconds after which a case counts as hung. `follow`: called with each result
+    when it is known. Uses the configured Prefect API, or a temporary server. Raises SpecError, BackendUnavailable, and
     AnyRunnerError when the engine does not start.
     """
     loaded = RunnerSpec.load(spec)
     loaded.runner()
     cases = cases_for(loaded, rules)
     results = []
-    with server_environment() as environment, Bench(loaded, seconds=seconds, environment=environment) as bench:
-        bench.start()
+    with server_environment() as server, CaseRunner(loaded, seconds=seconds, environment=server) as runner:
+        runner.start()
         for case in cases:
-            results.append(bench.run(case))
+            results.append(runner.run(case))
             if follow is not None:
                 follow(results[-1])
     backend = _registry.get(loaded.backend)
-    assert backend is not None, "it has just run"
+    assert backend is not None, "its cases have just run"
     return ConformanceReport(
         str(loaded),
         loaded.backend,

@@ -1,4 +1,4 @@
-"""Rules V, U, N and X: what goes in and out of tasks, and what surrounds them."""
+"""Rules V, U, N and X: arguments, results, upstream runs, nested runs, and the context of a task run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prefect_anyrunner.conformance.subject import Subject
 from prefect_anyrunner.conformance.table import case
 
 
-@case("V1-argument", "An argument that cannot travel fails its run, by name, and leaves its peers in a map alone.")
+@case("V1-argument", "An argument that cannot be pickled fails its own run, by name, and no other run of the map.")
 def argument_cannot_travel(run: Subject) -> None:
     """Map over a lock between numbers."""
     outcomes = run.inside(lambda: [ended(future) for future in tasks.echo.map([1, threading.Lock(), 3])])
@@ -32,7 +32,7 @@ def argument_cannot_travel(run: Subject) -> None:
         assert outcomes[1].status is Status.COMPLETED
 
 
-@case("V1-result", "A result that cannot travel fails its run, by name, and leaves its peers in a map alone.")
+@case("V1-result", "A result that cannot be pickled fails its own run, by name, and no other run of the map.")
 def result_cannot_travel(run: Subject) -> None:
     """Return a lock between numbers."""
     first, outcome, last = run.inside(lambda: [ended(future) for future in tasks.lock_or.map([1, None, 3])])
@@ -45,9 +45,9 @@ def result_cannot_travel(run: Subject) -> None:
         assert outcome.status is Status.COMPLETED
 
 
-@case("V2-portable", "Portable threads have all make the round trip of a cluster.", only="thread")
+@case("V2-portable", "Portable threads pickle arguments, results and errors as a cluster does.", only="thread")
 def portable(run: Subject) -> None:
-    """Do the same as on a cluster, on threads."""
+    """Change an argument in place, and use objects that cannot be pickled."""
     mine = ["here"]
 
     def body() -> None:
@@ -78,7 +78,7 @@ def outside(run: Subject) -> None:
     assert run.inside(lambda: ended(tasks.process_id.submit())).value != os.getpid()
 
 
-@case("U1-argument", "A failed, crashed or blocked upstream blocks whoever takes it; the root is named.")
+@case("U1-argument", "A failed, crashed or blocked upstream blocks the runs that take it; the root is named.")
 def upstream_argument(run: Subject) -> None:
     """Take such futures as arguments."""
 
@@ -100,9 +100,9 @@ def upstream_argument(run: Subject) -> None:
     run.inside(body)
 
 
-@case("U1-wait-for", "A failed, crashed or blocked upstream in wait_for blocks; one that completes does not.")
+@case("U1-wait-for", "A failed, crashed or blocked upstream in wait_for blocks the run; a completed one does not.")
 def upstream_wait_for(run: Subject) -> None:
-    """Wait for each."""
+    """Wait for each of them."""
 
     def body() -> None:
         failed: Any = tasks.raise_rich.submit()
@@ -120,15 +120,15 @@ def upstream_wait_for(run: Subject) -> None:
     run.inside(body)
 
 
-@case("U2-annotations", "allow_failure hands over the exception itself; quote and unmapped do what they do on threads.")
+@case("U2-annotations", "allow_failure passes the exception itself; quote and unmapped do the same as on threads.")
 def annotated(run: Subject) -> None:
     """Use each of them."""
 
     def body() -> None:
         failed: Any = tasks.raise_rich.submit()
-        told = ended(tasks.describe.submit(allow_failure(failed)))
-        assert told.status is Status.COMPLETED, told
-        assert told.value == ("Broken", "('outer', 3)")
+        allowed = ended(tasks.describe.submit(allow_failure(failed)))
+        assert allowed.status is Status.COMPLETED, allowed
+        assert allowed.value == ("Broken", "('outer', 3)")
         fine: Any = tasks.double.submit(4)
         assert ended(tasks.describe.submit(allow_failure(fine))).value == ("int", "8")
         assert ended(tasks.echo.submit(quote([1, {"two": 3}]))).value == [1, {"two": 3}]
@@ -141,7 +141,7 @@ def annotated(run: Subject) -> None:
 
 @case("U3-other-runner", "A finished future of another runner can be an argument.")
 def other_runner(run: Subject) -> None:
-    """Finish one on Prefect's own threads, inside a flow of its own, and take it here."""
+    """Take the finished future of a flow on Prefect's own threads."""
 
     def body() -> Any:
         found: list[Any] = []
@@ -158,9 +158,9 @@ def other_runner(run: Subject) -> None:
     assert run.flow(body) == 20
 
 
-@case("U3-unfinished", "A future of another runner that has not ended yet can be an argument, too.")
+@case("U3-unfinished", "An unfinished future of another runner can be an argument, too.")
 def unfinished_of_other(run: Subject) -> None:
-    """Take one that Prefect's own threads are running, in the flow run around this one."""
+    """Take a future of the flow run around this one, which runs on Prefect's own threads."""
     started, go = run.path("started"), run.path("go")
     found: list[Any] = []
 
@@ -180,7 +180,7 @@ def unfinished_of_other(run: Subject) -> None:
     assert around() == "done"
 
 
-@case("U3-chain", "Results go from task to task, through futures, without the flow waiting.")
+@case("U3-chain", "Results go from task to task through futures, and the flow need not wait.")
 def chain(run: Subject) -> None:
     """Double three times, and add up a whole map."""
 
@@ -197,13 +197,13 @@ def chain(run: Subject) -> None:
 
 @case("N1-nested", "Tasks may submit tasks and wait for them, two deep, with more parents than workers.")
 def nested(run: Subject) -> None:
-    """Submit one parent more than there are workers."""
+    """Submit one more parent than the engine has workers."""
     count = run.workers + 1
     outcomes = run.inside(lambda: [ended(future) for future in tasks.descend.map([2] * count)])
     assert [(outcome.status.value, outcome.value) for outcome in outcomes] == [("completed", 2)] * count
 
 
-@case("X1-tags", "Tags are those of each submit, in the task and in the API.")
+@case("X1-tags", "A run has the tags of its submit, in the task and in the API.")
 def each_its_tags(run: Subject) -> None:
     """Change the tags between submits."""
 
@@ -221,41 +221,41 @@ def each_its_tags(run: Subject) -> None:
     run.inside(body)
 
 
-@case("X1-name-and-logger", "task_run_name templates name the run, here, in the logger and in the API.")
+@case("X1-name-and-logger", "task_run_name templates name the run in the outcome, in the logger and in the API.")
 def name_and_logger(run: Subject) -> None:
     """Name two runs by their argument."""
 
     def body() -> None:
         for number, future in zip((3, 4), tasks.who_am_i.map([3, 4]), strict=True):
             outcome = ended(future)
-            said = outcome.value
-            assert said["id"] == said["logger_id"] == str(outcome.task_run_id)
-            assert said["logger_name"] == f"named-{number}"
-            assert outcome.task_run_name in (f"named-{number}", None), outcome  # what a stock future does not know
+            values = outcome.value
+            assert values["id"] == values["logger_id"] == str(outcome.task_run_id)
+            assert values["logger_name"] == f"named-{number}"
+            assert outcome.task_run_name in (f"named-{number}", None), outcome  # a stock future does not know the name
             assert outcome.task_run_id is not None
             task_run_id = outcome.task_run_id
             until(lambda id=task_run_id, name=f"named-{number}": read_task_run(id).name == name)  # type: ignore[misc]
-            assert str(read_task_run(task_run_id).flow_run_id) == said["flow_run_id"]
+            assert str(read_task_run(task_run_id).flow_run_id) == values["flow_run_id"]
 
     run.inside(body)
 
 
-@case("X1-runtime", "prefect.runtime says in a task what it says on threads.")
+@case("X1-runtime", "prefect.runtime has the same values in a task as on threads.")
 def runtime(run: Subject) -> None:
-    """Ask it about two runs of one map."""
-    outcomes = run.inside(lambda: [ended(future) for future in tasks.what_runs.map([1, 2])])
+    """Read it in two runs of one map."""
+    outcomes = run.inside(lambda: [ended(future) for future in tasks.runtime_values.map([1, 2])])
     for number, outcome in zip((1, 2), outcomes, strict=True):
-        said = dict(outcome.value)
+        values = dict(outcome.value)
         assert outcome.task_run_id is not None
-        assert (said.pop("name"), said.pop("task")) == (read_task_run(outcome.task_run_id).name, "what_runs")
-        assert said.pop("parameters") == {"number": number}
-        assert said["flow"] == "conformance"
-        assert list(said["flow parameters"]) == ["key"]
+        assert (values.pop("name"), values.pop("task")) == (read_task_run(outcome.task_run_id).name, "runtime_values")
+        assert values.pop("parameters") == {"number": number}
+        assert values["flow"] == "conformance"
+        assert list(values["flow parameters"]) == ["key"]
 
 
-@case("X1-inputs", "The API shows from which task runs an argument came.")
+@case("X1-inputs", "The API shows which task runs an argument came from.")
 def inputs(run: Subject) -> None:
-    """Take one future as it is, one in a list, and wait for one."""
+    """Take one future as it is and one in a list, and wait for a third one."""
 
     def body() -> None:
         first, second, third = (tasks.double.submit(number) for number in range(3))
@@ -287,7 +287,7 @@ def parent(run: Subject) -> None:
 
 @case("X1-running", "While a task runs, the API shows it Running.")
 def running(run: Subject) -> None:
-    """Look while a run waits for a file."""
+    """Read the state while a run waits for a file."""
     started, go = run.path("started"), run.path("go")
 
     def body() -> None:

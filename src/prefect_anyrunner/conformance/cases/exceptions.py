@@ -1,4 +1,4 @@
-"""Rules F1 to F6 and C1: what a body raises arrives as itself, and takes nothing with it."""
+"""Rules F1 to F6 and C1: an exception of a body arrives as itself, and ends only its own run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefect_anyrunner.conformance.table import case
 
 @case("F1-whole", "An exception arrives with its class, args, attributes, notes, cause and the task's own lines.")
 def whole(run: Subject) -> None:
-    """Look at everything that `raise_rich` raised."""
+    """Check every part of the exception of `raise_rich`."""
     outcome = run.inside(lambda: ended(tasks.raise_rich.submit()))
     assert outcome.status is Status.FAILED
     error = outcome.error
@@ -33,9 +33,9 @@ def whole(run: Subject) -> None:
     assert (inner.name, inner.line) == ("raise_rich", 'raise KeyError("inner")')
 
 
-@case("F1-context", "An exception raised while another one is handled has that one as its context.")
+@case("F1-context", "An exception that is raised while another one is handled has that one as its context.")
 def context(run: Subject) -> None:
-    """Look at the chain that Python makes by itself."""
+    """Check the chain that Python makes by itself."""
     error = run.inside(lambda: ended(tasks.raise_while_handling.submit())).error
     assert type(error) is task_errors.Broken
     assert error.__cause__ is None
@@ -63,9 +63,9 @@ def special_init(run: Subject) -> None:
     assert str(none) == "always the same"
 
 
-@case("F2-built-in", "Python's own exceptions arrive with their text and their fields.")
+@case("F2-built-in", "Built-in exceptions arrive with their text and their fields.")
 def built_in(run: Subject) -> None:
-    """Try those that keep them where no pickle looks."""
+    """Raise exceptions whose fields pickle does not store by itself."""
 
     def body() -> list[BaseException | None]:
         return [ended(future).error for future in tasks.raise_built_in.map(["syntax", "unicode", "os"])]
@@ -84,7 +84,7 @@ def built_in(run: Subject) -> None:
 
 @case("F3-group", "An ExceptionGroup arrives with all its members, each as itself.")
 def group(run: Subject) -> None:
-    """Look into a nested group, which is one member of ours."""
+    """Check a nested group, which is one member of the combined failure."""
 
     def body() -> TaskRunsFailed:
         try:
@@ -106,16 +106,16 @@ def group(run: Subject) -> None:
     assert getattr(more.exceptions[0], "shard", None) == 2
 
 
-@case("F4-stand-in", "An exception that cannot travel arrives as one that tells the same and is caught the same way.")
+@case("F4-stand-in", "For an exception that cannot be pickled a stand-in arrives, with its text and its bases.")
 def stand_in(run: Subject) -> None:
     """Raise an exception that holds a lock."""
     outcome = run.inside(lambda: ended(tasks.raise_special.submit("lock")))
     assert outcome.status is Status.FAILED
     error = outcome.error
     assert error is not None
-    told = "".join(traceback.format_exception(error))
+    text = "".join(traceback.format_exception(error))
     for part in ("HoldsLock", "holds a lock", "look here", "in raise_special"):
-        assert part in told, f"{part!r} is not in:\n{told}"
+        assert part in text, f"{part!r} is not in:\n{text}"
     caught: list[BaseException] = []
     try:
         raise ExceptionGroup("ours", [error])  # type: ignore[type-var]
@@ -124,15 +124,15 @@ def stand_in(run: Subject) -> None:
     assert caught == [error]
 
 
-@case("F4-local-class", "One of a local class that cannot be pickled is caught by its nearest importable base.")
+@case("F4-local-class", "An exception of a local class that cannot be pickled is caught by its importable base.")
 def local_class(run: Subject) -> None:
-    """Raise a `LookupError` of a class that only the task's function knows."""
+    """Raise a `LookupError` of a class inside the task's function."""
     outcome = run.inside(lambda: ended(tasks.raise_special.submit("local")))
     assert outcome.status is Status.FAILED
     assert isinstance(outcome.error, LookupError), repr(outcome.error)
-    told = "".join(traceback.format_exception(outcome.error))
+    text = "".join(traceback.format_exception(outcome.error))
     for part in ("Local", "of a local class", "in raise_special"):
-        assert part in told, f"{part!r} is not in:\n{told}"
+        assert part in text, f"{part!r} is not in:\n{text}"
 
 
 @case("F5-ours-too", "A task's own TimeoutError, CancelledError, StopIteration and the like are its failure.")
@@ -146,7 +146,7 @@ def ours_too(run: Subject) -> None:
         assert outcome.error.args == ("from the task",), (name, outcome)
 
 
-@case("F6-retries", "A task is retried as often as it says.")
+@case("F6-retries", "A task is retried as often as its settings say.")
 def retries(run: Subject) -> None:
     """Fail twice, then complete."""
     path = run.path("ran")
@@ -155,7 +155,7 @@ def retries(run: Subject) -> None:
     assert lines(path) == 3
 
 
-@case("F6-attempts", "attempts tells how often a task was tried.")
+@case("F6-attempts", "attempts is the number of times that the body was called.")
 def attempts(run: Subject) -> None:
     """Fail twice, then complete."""
     outcome = run.inside(lambda: ended(tasks.third_time.submit(run.path("ran"))))
@@ -164,7 +164,7 @@ def attempts(run: Subject) -> None:
 
 @case("F6-timeout", "A task that takes longer than its timeout_seconds fails with a TimeoutError.")
 def timeout(run: Subject) -> None:
-    """Compute for longer than allowed."""
+    """Compute for longer than the timeout allows."""
     outcome = run.inside(lambda: ended(tasks.too_slow.submit()))
     assert outcome.status is Status.FAILED
     assert isinstance(outcome.error, TimeoutError)
@@ -174,11 +174,11 @@ def timeout(run: Subject) -> None:
 
 @case(
     "F6-blocking-timeout",
-    "A call into C that takes longer than timeout_seconds is interrupted, not awaited.",
+    "A call into C that takes longer than timeout_seconds is interrupted.",
     needs=(Capability.INTERRUPT_BLOCKING,),
 )
 def blocking_timeout(run: Subject) -> None:
-    """Sleep for much longer than this waits."""
+    """Sleep for much longer than the case waits."""
     outcome = run.inside(lambda: settle(tasks.too_long_in_one_call.submit(), timeout=10)[0])
     assert outcome.status is Status.FAILED
     assert isinstance(outcome.error, TimeoutError)
@@ -186,7 +186,7 @@ def blocking_timeout(run: Subject) -> None:
 
 @case(
     "F6-returned-state",
-    "A task that returns a state has ended so: failed with its message, completed with its data.",
+    "A task that returns a state has ended in that state, with its message and its data.",
 )
 def returned_state(run: Subject) -> None:
     """Return `Failed`, then `Completed`."""
@@ -197,7 +197,7 @@ def returned_state(run: Subject) -> None:
     assert (completed.status, completed.value) == (Status.COMPLETED, 5), completed
 
 
-@case("C1-base-exceptions", "SystemExit, KeyboardInterrupt and own BaseExceptions crash their run, once, nothing else.")
+@case("C1-base-exceptions", "SystemExit, KeyboardInterrupt and own BaseExceptions crash only their run, executed once.")
 def base_exceptions(run: Subject) -> None:
     """Raise them between peers, then submit more."""
     names = ["none", *task_errors.BASES, "none"]

@@ -1,4 +1,4 @@
-"""Rules W, K, E, S, L and A: waiting, cancelling, and how a flow run ends."""
+"""Rules E, S, L and A: the end of a flow run, the Prefect API, settings of runners, async flows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from prefect_anyrunner.conformance.subject import Subject
 from prefect_anyrunner.conformance.table import case
 
 
-@case("E1-unawaited", "When a flow ends, what runs is let finish, what has not started is cancelled.")
+@case("E1-unawaited", "When a flow ends, running task runs may finish, and runs that have not started are cancelled.")
 def unawaited(run: Subject) -> None:
-    """Leave a flow while all workers are busy and more is behind."""
+    """End a flow while all workers are busy and more runs are waiting."""
     started, go, ran = run.path("started"), run.path("go"), run.path("ran")
     futures: list[Any] = []
 
@@ -29,7 +29,7 @@ def unawaited(run: Subject) -> None:
         futures.extend(tasks.note.submit(ran) for _ in range(3))
         futures.append(tasks.double.submit(futures[0]))
 
-    def let_go() -> None:  # only after the end of the flow has cancelled the others
+    def let_go() -> None:  # only after the end of the flow has cancelled the waiting runs
         try:
             until(lambda: len(futures) == run.workers + 4 and all(map(now, futures[run.workers :])))
         finally:
@@ -43,16 +43,16 @@ def unawaited(run: Subject) -> None:
         watching.join()
     outcomes = [ended(future) for future in futures]
     assert [each.status.value for each in outcomes] == ["completed"] * run.workers + ["cancelled"] * 4
-    # What an engine still held of that flow comes before this, if it comes at all.
+    # If the engine still holds runs of that flow, it starts them before these.
     run.flow(lambda: [ended(future) for future in tasks.double.map(range(run.workers * 4))])
     assert lines(ran) == 0
     wrong = contradictions(outcomes)
     assert not wrong, "\n".join(wrong)
 
 
-@case("S1-told", "After the flow run the Prefect API shows for every run the state of its outcome.")
-def told(run: Subject) -> None:
-    """End runs in every way and read each back."""
+@case("S1-told", "After the flow run the Prefect API shows the state of the outcome for every run.")
+def api_agrees(run: Subject) -> None:
+    """End runs in every way and read their states back."""
     started = run.path("started")
 
     def body() -> list[Outcome]:
@@ -84,7 +84,7 @@ def told(run: Subject) -> None:
     }
 
 
-@case("A1-async", "An async flow submits async and sync tasks, and each ends as it would elsewhere.")
+@case("A1-async", "An async flow submits async and sync tasks, and each ends as in a sync flow.")
 def from_async(run: Subject) -> None:
     """Submit from a coroutine."""
 
@@ -112,11 +112,11 @@ def from_async(run: Subject) -> None:
 
 @case("A1-loop", "Neither submit nor agather blocks the event loop; as_settled works in async for.")
 def loop_goes_on(run: Subject) -> None:
-    """Have a coroutine release, from the same loop, what another one waits for."""
+    """Let a coroutine release a task run that another coroutine of the same loop waits for."""
     started, go = run.path("started"), run.path("go")
     over = threading.Event()
 
-    def rescue() -> None:  # a loop that stands still would wait for ever
+    def rescue() -> None:  # a blocked event loop would wait for ever
         until(lambda: lines(started) or over.is_set())
         if not over.wait(limit() * 0.4):
             Path(go).touch()
@@ -142,13 +142,13 @@ def loop_goes_on(run: Subject) -> None:
     finally:
         over.set()
         rescuing.join()
-    assert in_time, "the event loop stood still while a task ran"
+    assert in_time, "the event loop was blocked while a task ran"
     assert (values, one_by_one) == (["done", 8], [2, 4])
 
 
-@case("L1-stopped", "The processes that a flow run started are gone when it has ended.", only="process")
+@case("L1-stopped", "The processes that a flow run has started are gone when it has ended.", only="process")
 def engine_is_stopped(run: Subject) -> None:
-    """Ask workers who they are, and look for them afterwards."""
+    """Return the process ids of workers, and check them after the flow run."""
     pids = run.flow(lambda: gather([tasks.process_id.submit() for _ in range(4)]))
 
     def gone(pid: int) -> bool:
@@ -163,7 +163,7 @@ def engine_is_stopped(run: Subject) -> None:
 
 @case("L1-duplicate", "A runner, its duplicate and its pickled copy are equal; one with other settings is not.")
 def duplicate(run: Subject) -> None:
-    """Duplicate one with a setting that is not the default."""
+    """Duplicate a runner with a setting that is not the default."""
     one = run.make(**run.setting)
     again = one.duplicate()
     assert type(again) is type(one)
@@ -177,9 +177,13 @@ def duplicate(run: Subject) -> None:
         assert getattr(again, name, value) == value
 
 
-@case("L1-live-cluster", "A live cluster stays with the duplicate and is still there afterwards.", only="dask")
+@case(
+    "L1-live-cluster",
+    "A duplicate uses the live cluster of its runner, which stays up afterwards.",
+    only="dask",
+)
 def live_cluster(run: Subject) -> None:
-    """Start a cluster in this process and run on the duplicate of its runner."""
+    """Start a cluster in this process and run on a duplicate of its runner."""
     import distributed
 
     kind: Any = type(run.make())
@@ -194,7 +198,7 @@ def live_cluster(run: Subject) -> None:
         runner = kind(cluster=cluster)
         again = runner.duplicate()
         assert again == runner
-        for _ in range(2):  # what a flow run used is free for the next
+        for _ in range(2):  # the second flow run needs the worker that the first one used
             outcome = run.flow_on(again, lambda: ended(tasks.double.submit(1)))
             assert outcome.value == 2
             assert outcome.worker is not None

@@ -1,4 +1,4 @@
-"""Rules F6, U2 and X1: hooks, retries, caches, stored results, assets and limits, as they are on threads."""
+"""Rules F6, U2 and X1: hooks, retries, caches, stored results, assets and limits work as on threads."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from prefect_anyrunner.conformance.subject import Subject
 from prefect_anyrunner.conformance.table import case
 
 
-@case("F6-hooks", "Hooks of a task are called once for each state they are for.")
+@case("F6-hooks", "Each hook of a task is called once for its state.")
 def hooks(run: Subject) -> None:
-    """Have them write the states down."""
+    """Let the hooks write the states to files."""
     good, bad = run.path("good"), run.path("bad")
     run.inside(lambda: settle([tasks.hooked.submit(good, False), tasks.hooked.submit(bad, True)]))
     assert Path(good).read_text().split() == ["RUNNING", "COMPLETED"]
     assert Path(bad).read_text().split() == ["RUNNING", "FAILED"]
 
 
-@case("F6-retry-condition", "retry_condition_fn decides, from the state with the error itself, whether to go on.")
+@case("F6-retry-condition", "retry_condition_fn sees the state with the error itself, and decides about a retry.")
 def retry_condition(run: Subject) -> None:
-    """Fail with two errors of which one is worth a retry."""
+    """Fail with an error that is retried, then with one that is not."""
     (outcome,) = run.inside(lambda: settle(tasks.retried_on_condition.submit(run.path("ran"))))
     assert isinstance(outcome.error, KeyError)
     assert lines(run.path("ran")) == 2
 
 
-@case("X1-cache", "A cached result is found by a later run, on whatever worker that is.")
+@case("X1-cache", "A later run finds a cached result, on any worker.")
 def cache(run: Subject) -> None:
     """Run the same task with the same arguments twice, and with others."""
-    ran = run.path("ran")  # one of the arguments, so that no other case has filled the cache
+    ran = run.path("ran")  # a new path, so that the cache is empty for these arguments
 
     def body() -> list[Any]:
         settle(tasks.cached.submit(ran, 3))
@@ -55,7 +55,7 @@ def cache(run: Subject) -> None:
 
 @case("X1-stored", "A result that Prefect stores can be read back through the API.")
 def stored(run: Subject) -> None:
-    """Ask the API for the run, and its state for the result."""
+    """Read the run from the API, and the result from its state."""
     (outcome,) = run.inside(lambda: settle(tasks.stored.submit(21)))
     assert outcome.value == 42
     assert outcome.task_run_id is not None
@@ -66,7 +66,7 @@ def stored(run: Subject) -> None:
     assert asyncio.run(state.aresult()) == 42
 
 
-@case("X1-assets", "Assets are told with their lineage.")
+@case("X1-assets", "The API shows assets with their lineage.")
 def assets(run: Subject) -> None:
     """Materialize one asset from another, and read the events back."""
     base = f"x://anyrunner/{uuid4()}"
@@ -90,9 +90,9 @@ def assets(run: Subject) -> None:
     until(lambda: any(f"{base}/raw" in related for related in lineage()))
 
 
-@case("X1-limit", "A concurrency limit on a tag counts the runs that run.")
+@case("X1-limit", "A concurrency limit on a tag counts the running runs.")
 def limit(run: Subject) -> None:
-    """Look at the limit from inside a run that it is for."""
+    """Read the limit inside a run that has the tag."""
     tag = f"anyrunner-{uuid4()}"
     with get_client(sync_client=True) as client:
         client.create_concurrency_limit(tag=tag, concurrency_limit=1)
@@ -106,9 +106,9 @@ def limit(run: Subject) -> None:
         until(lambda: not client.read_concurrency_limit_by_tag(tag).active_slots)
 
 
-@case("U2-opaque", "opaque hands over what a future resolves to.")
+@case("U2-opaque", "opaque passes the result of a future.")
 def opaque_argument(run: Subject) -> None:
-    """Pass the future of a list, and of a failed run."""
+    """Pass the future of a list, and the future of a failed run."""
 
     def body() -> list[Any]:
         numbers: Any = plain.echo.submit([1, 2])

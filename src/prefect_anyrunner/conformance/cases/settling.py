@@ -1,4 +1,4 @@
-"""Rules O and E: settling, again, later, and by whoever called the flow."""
+"""Rules O and E: settling once, again, after the flow run, and by the caller of the flow."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from prefect_anyrunner.conformance.subject import Subject
 from prefect_anyrunner.conformance.table import case
 
 
-@case("O1-order", "Outcomes stand in submission order, duplicates are answered, and the shape is kept.")
+@case("O1-order", "Outcomes are in submission order, a future may be given twice, and the shape is kept.")
 def order(run: Subject) -> None:
-    """Settle a nested argument with a future that stands in it twice."""
+    """Settle a nested argument that holds one future twice."""
 
     def body() -> tuple[Any, Report]:
         first, second, third = (tasks.double.submit(number) for number in range(3))
@@ -32,9 +32,9 @@ def order(run: Subject) -> None:
     assert [outcome.value for outcome in report] == [4, 0, 0, 2]
 
 
-@case("O1-group", "The group has its members in submission order, and its message counts what happened.")
+@case("O1-group", "The combined failure has its members in submission order, and its message counts them.")
 def group(run: Subject) -> None:
-    """Gather what completed, failed, crashed and was blocked."""
+    """Gather runs that complete, fail, crash and are blocked."""
     ran = run.path("ran")
 
     def body() -> TaskRunsFailed:
@@ -63,14 +63,14 @@ def group(run: Subject) -> None:
     assert rest is not None
 
 
-@case("O1-many", "A wide map comes back in order, each value to its own future.")
+@case("O1-many", "The values of a wide map are in order, each in its own future.")
 def many(run: Subject) -> None:
     """Map over a hundred numbers."""
     report = run.inside(lambda: settle(tasks.double.map(range(100))))
     assert [outcome.value for outcome in report] == [2 * number for number in range(100)]
 
 
-@case("O1-equal", "Equal submits are runs of their own, each executed once.")
+@case("O1-equal", "Equal submits are separate runs, each executed once.")
 def equal_submits(run: Subject) -> None:
     """Submit the same task with the same arguments five times."""
     path = run.path("ran")
@@ -86,7 +86,7 @@ def equal_submits(run: Subject) -> None:
 
 @case("O2-again", "Settling twice gives equal reports, also after the flow run and its runner have ended.")
 def again(run: Subject) -> None:
-    """Settle in the flow, and the same futures afterwards."""
+    """Settle the same futures in the flow and after it."""
     futures: list[Any] = []
     reports: list[Report] = []
 
@@ -104,7 +104,7 @@ def again(run: Subject) -> None:
 
 @flow
 def returns_futures(path: str) -> Any:
-    """Return futures that nobody has waited for."""
+    """Return futures without waiting for them."""
     failed: Any = tasks.raise_rich.submit()
     crashed = tasks.raise_base.submit(path, "OwnBase")
     return {
@@ -113,9 +113,9 @@ def returns_futures(path: str) -> Any:
     }
 
 
-@case("E2-returned", "Whoever calls a flow can settle the futures that it returned; each one is answered.")
+@case("E2-returned", "The caller of a flow can settle the futures that the flow returned; each has its outcome.")
 def returned(run: Subject) -> None:
-    """Return a nested answer from a flow, and settle it outside."""
+    """Return nested futures from a flow, and settle them outside."""
     answer = returns_futures.with_options(task_runner=run.make())(run.path("ran"))
     report = settle(answer, timeout=limit())
     assert [outcome.status.value for outcome in report] == ["completed", "completed", "failed", "blocked", "crashed"]
@@ -124,9 +124,9 @@ def returned(run: Subject) -> None:
     assert report[2].error.args == ("outer", 3)
 
 
-@case("E2-kept", "Futures that outlive their flow run are answered, awaited in it or not.")
+@case("E2-kept", "Futures that outlive their flow run have their outcomes, whether the flow waited for them or not.")
 def kept(run: Subject) -> None:
-    """Let futures out of the flow by the side door."""
+    """Keep futures beyond the end of the flow, in a list outside it."""
     ran = run.path("ran")
     futures: list[Any] = []
 
@@ -137,22 +137,22 @@ def kept(run: Subject) -> None:
     run.flow(body)
     first, second = settle(futures, timeout=limit())
     assert (first.status, first.value) == (Status.COMPLETED, 3), first
-    # Started before the flow ended, or not: one of the two.
+    # It depends on whether the run had started before the flow ended.
     assert second.status is Status.CANCELLED or isinstance(second.error, task_errors.TwoArguments), second
 
 
-@case("E1-told", "One log line says how many runs were never awaited.")
-def told_unawaited(run: Subject) -> None:
-    """Leave two runs behind and wait for one."""
-    said: list[str] = []
+@case("E1-told", "One log line gives the number of runs that were never awaited.")
+def unawaited_logged(run: Subject) -> None:
+    """Submit three runs and wait for one of them."""
+    messages: list[str] = []
 
-    class Listening(logging.Handler):
+    class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            messages.append(record.getMessage())
 
     runner = run.make()
-    listening, level = Listening(), runner.logger.level
-    runner.logger.addHandler(listening)
+    listener, level = Listener(), runner.logger.level
+    runner.logger.addHandler(listener)
     runner.logger.setLevel(logging.WARNING)
     try:
 
@@ -162,8 +162,8 @@ def told_unawaited(run: Subject) -> None:
 
         run.flow_on(runner, body)
     finally:
-        runner.logger.removeHandler(listening)
+        runner.logger.removeHandler(listener)
         runner.logger.setLevel(level)
-    told = [line for line in said if "never awaited" in line]
-    assert len(told) == 1, said
-    assert told[0].startswith("2 submitted task runs were never awaited"), told
+    lines_about = [line for line in messages if "never awaited" in line]
+    assert len(lines_about) == 1, messages
+    assert lines_about[0].startswith("2 submitted task runs were never awaited"), lines_about

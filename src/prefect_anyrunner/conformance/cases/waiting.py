@@ -1,4 +1,4 @@
-"""Waiting and cancelling: rules W1 and K1."""
+"""Rules W1 and K1: waiting for task runs and cancelling them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from prefect_anyrunner.conformance.subject import Subject
 from prefect_anyrunner.conformance.table import case
 
 
-@case("W1-agree", "wait, result, state and add_done_callback all say what the outcome says.")
+@case("W1-agree", "wait, result, state and add_done_callback agree with the outcome.")
 def agree_with_outcome(run: Subject) -> None:
-    """Ask a completed, a failed and a crashed run in every way."""
+    """Use every method of a completed, a failed and a crashed run's future."""
 
     def body() -> None:
         held: Any = tasks.hold.submit(run.path("started"), go := run.path("go"))
@@ -28,12 +28,12 @@ def agree_with_outcome(run: Subject) -> None:
         Path(go).touch()
         until(lambda: bool(early))
         assert early == [True], "the callback was called before the run had ended"
-        for future, status in (
+        pairs: list[tuple[Any, Status]] = [
             (tasks.double.submit(2), Status.COMPLETED),
             (tasks.raise_rich.submit(), Status.FAILED),
             (tasks.raise_base.submit(run.path("ran"), "OwnBase"), Status.CRASHED),
-        ):
-            told: Any = future
+        ]
+        for future, status in pairs:
             called: list[Any] = []
             here = threading.Event()
 
@@ -41,19 +41,19 @@ def agree_with_outcome(run: Subject) -> None:
                 called.append((who.task_run_id, now(who) is not None))
                 here.set()
 
-            told.add_done_callback(note)
-            outcome = ended(told)
+            future.add_done_callback(note)
+            outcome = ended(future)
             assert outcome.status is status, outcome
-            assert agree(outcome, told.state), told.state
+            assert agree(outcome, future.state), future.state
             assert here.wait(30), "the callback was not called"
-            told.add_done_callback(note)  # at once, now that it has ended
-            assert called == [(told.task_run_id, True)] * 2
+            future.add_done_callback(note)  # at once, now that it has ended
+            assert called == [(future.task_run_id, True)] * 2
             if status is Status.COMPLETED:
-                assert told.result() == outcome.value == 4
+                assert future.result() == outcome.value == 4
                 continue
-            assert told.result(raise_on_failure=False) is outcome.error
+            assert future.result(raise_on_failure=False) is outcome.error
             try:
-                told.result(timeout=30)
+                future.result(timeout=30)
             except BaseException as raised:
                 assert raised is outcome.error
             else:
@@ -62,9 +62,9 @@ def agree_with_outcome(run: Subject) -> None:
     run.inside(body)
 
 
-@case("W1-timeout", "wait(timeout) and result(timeout) do not say that a run has ended before it has.")
-def timeout_is_honest(run: Subject) -> None:
-    """Ask a run that waits for a file."""
+@case("W1-timeout", "wait(timeout) and result(timeout) do not report an end before the run has ended.")
+def timeout_ends_wait(run: Subject) -> None:
+    """Use the future of a run that waits for a file."""
     started, go = run.path("started"), run.path("go")
 
     def body() -> None:
@@ -87,9 +87,9 @@ def timeout_is_honest(run: Subject) -> None:
     run.inside(body)
 
 
-@case("W1-prefect-waits", "Prefect's own wait and as_completed leave every future knowing its final state.")
+@case("W1-prefect-waits", "After Prefect's own wait and as_completed, every future has its final state.")
 def prefect_waits(run: Subject) -> None:
-    """Wait in Prefect's ways for what completes, fails and crashes."""
+    """Wait with Prefect's functions for runs that complete, fail and crash."""
 
     def body() -> None:
         for wait_for_all in (lambda them: wait(them, timeout=limit()), lambda them: [*as_completed(them)]):
@@ -106,7 +106,7 @@ def prefect_waits(run: Subject) -> None:
 
 @case("K1-before-start", "A run that is cancelled before it starts never starts, and the API shows it as cancelled.")
 def cancel_before_start(run: Subject) -> None:
-    """Keep all workers busy, and cancel what is behind."""
+    """Keep all workers busy, and cancel a run that waits for one."""
     started, go, ran = run.path("started"), run.path("go"), run.path("ran")
 
     def body() -> Outcome:
@@ -135,7 +135,7 @@ def cancel_before_start(run: Subject) -> None:
 
 @case("K1-waiting", "A run that is cancelled while it waits for an upstream run never starts.")
 def cancel_waiting(run: Subject) -> None:
-    """Cancel what waits for a run that goes on."""
+    """Cancel a run whose upstream is still running."""
     started, go, ran = run.path("started"), run.path("go"), run.path("ran")
 
     def body() -> Outcome:
@@ -156,9 +156,9 @@ def cancel_waiting(run: Subject) -> None:
     assert lines(ran) == 0
 
 
-@case("K1-while-running", "A run that is cancelled while it computes in Python ends cancelled, and its worker goes on.")
+@case("K1-while-running", "A run that is cancelled while it computes in Python ends cancelled, and its worker stays.")
 def cancel_while_running(run: Subject) -> None:
-    """Stop an endless loop."""
+    """Cancel a run in an endless loop."""
     started = run.path("started")
 
     def body() -> Outcome:

@@ -1,4 +1,4 @@
-"""Rules C2 to C4: a worker that dies takes only the run it was running."""
+"""Rules C2 to C4: a worker that dies crashes only the run that it was executing."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from prefect_anyrunner import Status
 from prefect_anyrunner.backends import Capability
 from prefect_anyrunner.conformance import tasks
 from prefect_anyrunner.conformance.checks import ended, lines, read_task_run, statuses, until
-from prefect_anyrunner.conformance.open_flow import told_within
+from prefect_anyrunner.conformance.open_flow import api_limit
 from prefect_anyrunner.conformance.subject import Subject
 from prefect_anyrunner.conformance.table import case
 
 MORTAL = (Capability.SURVIVE_WORKER_DEATH,)
 
 
-@case("C2-dies-in-a-map", "A worker that dies takes one run, executed once; its peers complete.", needs=MORTAL)
+@case("C2-dies-in-a-map", "A worker that dies crashes one run, executed once; its peers complete.", needs=MORTAL)
 def dies_in_a_map(run: Subject) -> None:
     """Kill workers in the middle of a map, then submit more."""
     ways = ["live", "kill", "live", "exit", "live", "live"]
@@ -41,9 +41,9 @@ def dies_in_a_map(run: Subject) -> None:
     run.inside(body)
 
 
-@case("C2-all-die", "When all workers die, what was running crashes and the rest still runs.", needs=MORTAL)
+@case("C2-all-die", "When all workers die, the running runs crash and the others still run.", needs=MORTAL)
 def all_die(run: Subject) -> None:
-    """Let as many runs as there are workers kill theirs, with others behind them."""
+    """Kill all workers at once while more runs are waiting."""
     ways = ["kill"] * run.workers + ["live"] * 3
     paths = [run.path(f"ran-{place}") for place in range(len(ways))]
 
@@ -54,9 +54,9 @@ def all_die(run: Subject) -> None:
     assert [lines(path) for path in paths] == [1] * len(paths)
 
 
-@case("C2-memory", "A worker that runs out of memory takes one run, executed once.", only="dask")
+@case("C2-memory", "A worker that runs out of memory crashes one run, executed once.", only="dask")
 def out_of_memory(run: Subject) -> None:
-    """Take more memory than a worker of a cluster of its own may have."""
+    """Take more memory than the worker of a small cluster may have."""
     path = run.path("ran")
     kind: Any = type(run.make())
     cluster = {
@@ -78,9 +78,9 @@ def out_of_memory(run: Subject) -> None:
     run.flow_on(kind(cluster_kwargs=cluster), body)
 
 
-@case("C3-completed", "A run that completed is never executed again, whatever dies later.", needs=MORTAL)
+@case("C3-completed", "A completed run is never executed again, even if workers die later.", needs=MORTAL)
 def completed_stays(run: Subject) -> None:
-    """Complete, kill workers, then use the result."""
+    """Complete a run, kill workers, then use the result."""
     path = run.path("ran")
 
     def body() -> None:
@@ -89,16 +89,16 @@ def completed_stays(run: Subject) -> None:
         deaths = tasks.live_or_die.map([run.path(f"died-{n}") for n in range(4)], unmapped("kill"))
         assert statuses(deaths) == ["crashed"] * 4
         assert ended(tasks.double.submit(kept)).value == 42
-        # What was to be executed again comes before these, if it comes at all.
+        # If the engine executes runs again, it does so before it executes these.
         assert statuses(tasks.double.map(range(run.workers * 2))) == ["completed"] * run.workers * 2
         assert lines(path) == 1
 
     run.inside(body)
 
 
-@case("C4-rerun-lost", "rerun_lost=1 has a lost run executed once more, and attempts shows it.", needs=MORTAL)
+@case("C4-rerun-lost", "With rerun_lost=1 a lost run is executed once more, and attempts shows it.", needs=MORTAL)
 def rerun_lost(run: Subject) -> None:
-    """Be killed the first time."""
+    """Let a task kill its worker the first time."""
     path = run.path("ran")
     outcome = run.flow(lambda: ended(tasks.die_the_first_time.submit(path)), rerun_lost=1)
     assert (outcome.status, outcome.value) == (Status.COMPLETED, "alive")
@@ -106,9 +106,9 @@ def rerun_lost(run: Subject) -> None:
     assert lines(path) == 2
 
 
-@case("C4-no-more-than-that", "rerun_lost=1 does not have a run executed a third time.", needs=MORTAL)
+@case("C4-no-more-than-that", "With rerun_lost=1 a run is not executed a third time.", needs=MORTAL)
 def rerun_lost_ends(run: Subject) -> None:
-    """Be killed each time."""
+    """Let a task kill its worker each time."""
     path = run.path("ran")
     outcome = run.flow(lambda: ended(tasks.live_or_die.submit(path, "kill")), rerun_lost=1)
     assert outcome.status is Status.CRASHED
@@ -116,9 +116,9 @@ def rerun_lost_ends(run: Subject) -> None:
     assert lines(path) == 2
 
 
-@case("S1-orphans", "What a task had submitted before its worker died ends in the API, too.", needs=MORTAL)
+@case("S1-orphans", "Runs that a task had submitted before its worker died end in the API, too.", needs=MORTAL)
 def orphans(run: Subject) -> None:
-    """Let a task submit another and be killed while that one runs."""
+    """Let a task submit another task and be killed while that one runs."""
     started, go, child = run.path("started"), run.path("go"), run.path("child")
 
     def body() -> None:
@@ -129,4 +129,4 @@ def orphans(run: Subject) -> None:
 
     run.flow(body)
     run_id = UUID(Path(child).read_text())
-    until(lambda: (state := read_task_run(run_id).state) is not None and state.is_final(), within=told_within())
+    until(lambda: (state := read_task_run(run_id).state) is not None and state.is_final(), within=api_limit())

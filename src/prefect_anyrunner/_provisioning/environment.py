@@ -1,0 +1,24 @@
+"""Environment variables for child processes: quiet logs, and a token for a Ray that starts there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+from prefect_anyrunner._choosing.spec import RunnerSpec
+
+
+def ray_token() -> dict[str, str]:
+    """Return the variables that give Ray a new token; without one, Ray writes one into the user's home folder."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def child_environment(spec: RunnerSpec) -> dict[str, str]:
+    """Return the environment of a child process that runs flows on `spec`: this one's, and quiet where it says nothing.
+
+    The log of each failed task would bury a report; the states are in the Prefect API all the same.
+    """
+    quiet = {"PREFECT_LOGGING_LEVEL": "CRITICAL", "RAY_USAGE_STATS_ENABLED": "0"}
+    if spec.address is None and "RAY_AUTH_MODE" not in os.environ:
+        quiet |= ray_token()
+    return {**quiet, **os.environ}
