@@ -12,6 +12,7 @@ import ray
 
 from prefect_anyrunner.backends import _registry
 from prefect_anyrunner.backends._builtin import BUILT_IN
+from prefect_anyrunner.backends._ray.addresses import OWN
 from prefect_anyrunner.backends._ray.connection import join, leave
 from prefect_anyrunner.backends._record import SharedEngine
 
@@ -25,8 +26,8 @@ def share(options: Mapping[str, Any], workers: int) -> Iterator[SharedEngine]:
     runner: Any = _registry.build(BUILT_IN["ray"], None, wanted)
     # The path is short, because Ray puts sockets there.
     with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as folder:
-        arguments = {"_temp_dir": folder, "log_to_driver": False, "logging_level": "CRITICAL", **runner.init_kwargs}
-        connection = join(None, lambda: ray.init(**arguments))
+        ours = {"address": OWN, "_temp_dir": folder, "log_to_driver": False, "logging_level": "CRITICAL"}
+        connection = join(OWN, lambda: ray.init(**{**ours, **runner.init_kwargs}))
         try:
             # Runners of this process find the Ray of this process without an address.
             yield SharedEngine(
