@@ -18,7 +18,7 @@ from prefect_anyrunner._driver.ledger import Sending
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._serialization.values import loads
 from prefect_anyrunner._worker.contexts import contexts
-from prefect_anyrunner._worker.engine import run_sync
+from prefect_anyrunner._worker.engine import SyncEngineOnWorker, run_sync
 from prefect_anyrunner._worker.messages import RunRequest, RunResult
 from prefect_anyrunner._worker.run import _task_run, run_request
 from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
@@ -85,11 +85,12 @@ def split(order: dict[str, Any], address: str | None) -> Iterator[dict[str, Any]
 def _alone(host: _Here, request: RunRequest) -> float:
     task_run = _task_run(host, request)
     arguments = loads(request.arguments)
-    warm = contexts.take(host, request.context)
+    warm = contexts.acquire(host, request.context)
     began = time.thread_time()
-    warm.context.copy().run(run_sync, task=noop, task_run=task_run, parameters=arguments)
+    engine = SyncEngineOnWorker(task=noop, task_run=task_run, parameters=arguments, claim=request.claim)
+    warm.context.copy().run(run_sync, engine)
     spent = time.thread_time() - began
-    contexts.give_back(host, request.context, warm)
+    contexts.release(host, request.context, warm)
     return spent
 
 

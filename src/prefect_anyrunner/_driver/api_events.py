@@ -13,7 +13,7 @@ from prefect.utilities.engine import emit_task_run_state_change_event
 
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._prefect.private import ResultRecord, ResultRecordMetadata
-from prefect_anyrunner._prefect.states import lost_state, put_state, with_data
+from prefect_anyrunner._prefect.states import put_state, with_data
 
 
 def publish_submitted(task_run: TaskRun) -> None:
@@ -29,9 +29,9 @@ def publish_end(run: Run, state: State[Any], metadata: ResultRecordMetadata | No
     run.context.copy().run(_emit, run, before, state, metadata)
 
 
-def publish_lost_result(task_run: TaskRun, context: contextvars.Context, why: Exception) -> None:
-    """Report a run that has completed as crashed, because nobody can have its result."""
-    before, state = task_run.state, lost_state(task_run.name, why)
+def publish_again(task_run: TaskRun, context: contextvars.Context, state: State[Any]) -> None:
+    """Report another final state for a run that had completed, because nobody can have its result."""
+    before = task_run.state
     put_state(task_run, state)
     context.copy().run(emit_task_run_state_change_event, task_run=task_run, initial_state=before, validated_state=state)
 

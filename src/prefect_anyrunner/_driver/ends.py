@@ -11,14 +11,23 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import CancelledRun, CrashedRun, MissingResult, UpstreamTaskError
 from prefect.states import Cancelled, Crashed, Failed
 
+from prefect_anyrunner._base.errors import CannotTravel
 from prefect_anyrunner._base.status import Status
-from prefect_anyrunner._driver.api_events import publish_lost_result
+from prefect_anyrunner._driver.api_events import publish_again
 from prefect_anyrunner._driver.modules import note_missing_module
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._driver.upstreams import blockers, root_causes
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._prefect.private import ResultRecordMetadata
-from prefect_anyrunner._prefect.states import because, error_of, failed_by, result_of, status_of
+from prefect_anyrunner._prefect.states import (
+    because,
+    error_of,
+    failed_by,
+    lost_state,
+    result_of,
+    status_of,
+    unusable_state,
+)
 from prefect_anyrunner._serialization.unpack import unpack_error
 from prefect_anyrunner._serialization.values import loads
 from prefect_anyrunner._worker.messages import RunResult
@@ -76,8 +85,8 @@ def from_result(run: Run, result: RunResult, fetch: Callable[[], bytes] | None) 
         if result.value is not None:
             try:
                 value = loads(result.value, what=what)
-            except Exception as exc:
-                error, state = exc, Failed(message=str(exc))
+            except CannotTravel as exc:
+                error, state = exc, unusable_state(exc)
         else:
             assert fetch is not None
             value = LazyValue(_load_kept_value(run, fetch, what))
@@ -108,7 +117,7 @@ def from_state(run: Run, raised: BaseException | None, *, worker: str | None = N
             return cancelled(WHILE_RUNNING, worker=worker)
         raised = None  # the cancellation came too late
     if raised is not None and not state.is_crashed():
-        if (masked := masked_failure(run.task, raised)) is not None:
+        if (masked := masked_failure(run.claim, raised)) is not None:
             return End(failed_by(masked), Status.FAILED, error=masked, worker=worker)
         return crashed(run, f"The task run ended by {type(raised).__name__}: {raised!r}", raised)
     if run.cancel_requested and (state.is_failed() or state.is_crashed()):
@@ -147,7 +156,8 @@ def _consistent(run: Run, state: State[Any], *, error: BaseException | None, rep
 def _load_kept_value(run: Run, fetch: Callable[[], bytes], what: str) -> Callable[[], Any]:
     """Return a function that fetches and loads a value that its worker kept.
 
-    If the value was lost, that function ends the run anew in the Prefect API, as crashed (rule S1).
+    If nobody can have the value, that function ends the run anew in the Prefect API: as crashed if the value was lost
+    (rule S1), as failed if it cannot be rebuilt (rule V1).
     """
     task_run, context = run.task_run, run.context  # not the run: its future will hold this function
 
@@ -155,7 +165,10 @@ def _load_kept_value(run: Run, fetch: Callable[[], bytes], what: str) -> Callabl
         try:
             return loads(fetch(), what=what)
         except MissingResult as exc:
-            publish_lost_result(task_run, context, exc)
+            publish_again(task_run, context, lost_state(task_run.name, exc))
+            raise
+        except CannotTravel as exc:
+            publish_again(task_run, context, unusable_state(exc))
             raise
 
     return load

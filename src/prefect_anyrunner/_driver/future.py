@@ -85,12 +85,13 @@ class AnyFuture(PrefectTaskRunFuture[R]):
     def outcome(self) -> Outcome | None:
         """Return the outcome, or None while the run has not ended. Never blocks, never raises.
 
-        A run that completed counts as crashed once it is known that its result was lost with the worker that kept it.
+        A run that completed counts as crashed once it is known that its result was lost with the worker that kept it,
+        and as failed once it is known that its result cannot be rebuilt here.
         """
         if not self._done.done():
             return None
         outcome = self._done.result()
-        return outcome.fetched() if outcome.is_lost else outcome
+        return outcome.fetched() if outcome.is_without_value else outcome
 
     @property
     def wrapped_future(self) -> concurrent.futures.Future[Outcome]:

@@ -179,7 +179,7 @@ class RunLedger:
     def fetch_lazy_values(self) -> None:
         """Fetch the results that workers kept, while there is an engine to fetch them from (rule E2)."""
         for reference in self._lazy:
-            if (value := reference()) is not None:
+            if (value := reference()) is not None and value.error is None:
                 try:
                     value.get()
                 except Exception:

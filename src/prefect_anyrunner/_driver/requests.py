@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 from prefect.client.schemas.objects import State, TaskRun, TaskRunResult
 from prefect.context import (
@@ -14,9 +15,10 @@ from prefect.context import (
     TaskRunContext,
     serialize_context,
 )
+from prefect.flows import Flow
 from prefect.futures import resolve_futures_to_states
 from prefect.settings import PREFECT_API_URL
-from prefect.tasks import MaterializingTask
+from prefect.tasks import MaterializingTask, Task
 
 from prefect_anyrunner._base.errors import CannotTravel
 from prefect_anyrunner._driver.blobs import BlobStore, Digest
@@ -28,6 +30,10 @@ from prefect_anyrunner._serialization.values import dumps
 from prefect_anyrunner._worker.contexts import dump_context
 from prefect_anyrunner._worker.messages import RunRequest
 
+Work = TypeVar("Work", Flow[Any, Any], Task[Any, Any])
+
+_CODE = ("fn", "__wrapped__", "__annotations__")
+"""Attributes in which a flow and a task hold their function, and what that takes along from its module."""
 LARGE = 2**20
 """Bytes from which an argument is stored by itself, to reach each worker once however many tasks share it."""
 
@@ -112,7 +118,8 @@ class RequestBuilder:
         if tags is not None and tags.current_tags:
             overrides["tags_context"] = {"current_tags": set(tags.current_tags)}
         if (parent := TaskRunContext.get()) is not None:
-            overrides["task_run_context"] = _without_unpicklable(parent.serialize(), "parameters")
+            context = _without_unpicklable(parent.serialize(), "parameters")
+            overrides["task_run_context"] = {**context, "task": _without_code(parent.task)}
         if (assets := _assets(run)) is not None:
             overrides["asset_context"] = assets
         return dumps(overrides, what=f"the context of task {run.task.name!r}") if overrides else b""
@@ -144,7 +151,10 @@ def _serialize_context(flow: FlowRunContext | None, settings: SettingsContext | 
     # What changes per submit travels with each request.
     serialized.update(task_run_context={}, tags_context={}, asset_context={})
     if flow is not None:
-        serialized["flow_run_context"] = _without_unpicklable(serialized["flow_run_context"], "parameters")
+        context = _without_unpicklable(serialized["flow_run_context"], "parameters")
+        if flow.flow is not None:
+            context["flow"] = _without_code(flow.flow)
+        serialized["flow_run_context"] = context
         if settings is not None and settings.settings.api.url is None:
             # Prefect started a server for this process alone: workers must use that one, not each start its own.
             with_url = settings.settings.copy_with_update(updates={PREFECT_API_URL: str(flow.client.api_url)})
@@ -154,14 +164,37 @@ def _serialize_context(flow: FlowRunContext | None, settings: SettingsContext | 
 
 def _without_unpicklable(serialized: dict[str, Any], field: str) -> dict[str, Any]:
     """Return `serialized` without the values of its mapping `field` that cannot be pickled: no task asked for them."""
-    kept = {}
-    for name, value in (serialized.get(field) or {}).items():
-        try:
-            dumps(value, what=name)
-        except CannotTravel:
-            continue
-        kept[name] = value
+    kept = dict(serialized.get(field) or {})
+    try:
+        dumps(kept, what=field)
+    except CannotTravel:
+        for name, value in [*kept.items()]:
+            try:
+                dumps(value, what=name)
+            except CannotTravel:
+                del kept[name]
     return {**serialized, field: kept}
+
+
+def _without_code(work: Work) -> Work:
+    """Return a copy of the flow, or of the parent task, without its code.
+
+    No worker calls that code, so that its globals neither have to be picklable nor have to stay as they are. Other
+    attributes that cannot be pickled are left out too, except the task runner, from which a worker makes another.
+    """
+    facts = {name: value for name, value in vars(work).items() if name not in _CODE}
+    facts.update({name: [] for name in facts if name.endswith("_hooks")})
+    runner = {"task_runner": facts.pop("task_runner")} if "task_runner" in facts else {}
+    twin = copy.copy(work)
+    vars(twin).clear()
+    vars(twin).update(_without_unpicklable({"facts": facts}, "facts")["facts"], fn=_left_behind, **runner)
+    return twin
+
+
+def _left_behind(*_: Any, **__: Any) -> NoReturn:
+    raise RuntimeError(
+        "The function of a flow, or of a task that submits, is not sent to workers: call it by its own name."
+    )
 
 
 def size_hint(value: Any) -> int:

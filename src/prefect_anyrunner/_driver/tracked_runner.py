@@ -195,7 +195,9 @@ class TrackedRunner(Settings, RunnerHooks):
     def _end_blocked(self, run: Run) -> None:
         # Prefect's task engine itself makes the state NotReady, so that message, name and hooks are as on threads.
         try:
-            run.context.copy().run(run_engine, run.task, run.task_run, run.parameters, wait_for=run.wait_for)
+            run.context.copy().run(
+                run_engine, run.task, run.task_run, run.parameters, claim=run.claim, wait_for=run.wait_for
+            )
         except BaseException as exc:
             self.end(run, ends.crashed(run, f"Its upstream runs could not be resolved: {exc!r}", exc))
             return

@@ -1,4 +1,4 @@
-"""A result that stays with its worker until its value is asked for."""
+"""A result that stays where it is until somebody asks for it."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ from typing import Any
 
 from prefect.exceptions import MissingResult
 
+from prefect_anyrunner._base.errors import CannotTravel
+
 
 class LazyValue:
-    """A value that is loaded when it is first asked for, once.
+    """A value that is loaded when somebody asks for it, once.
 
-    `load` is called without arguments by the first `get()`; its result is kept and `load` is dropped. If `load` raises,
-    that `get()` raises, and the next one tries again; but a `MissingResult` is final and stays in `lost`.
+    The first `get()` calls `load` without arguments, keeps its result and drops `load`. If `load` raises, the caller
+    gets the error and the next `get()` tries again; but `MissingResult` and `CannotTravel` are final, and each further
+    `get()` raises that same `error`.
     """
 
-    __slots__ = ("__weakref__", "_load", "_lock", "_value", "lost")
+    __slots__ = ("__weakref__", "_load", "_lock", "_value", "error")
 
     def __init__(self, load: Callable[[], Any]) -> None:
         """Keep `load` for the first `get()`."""
         self._load: Callable[[], Any] | None = load
         self._lock = threading.Lock()
         self._value: Any = None
-        self.lost: MissingResult | None = None
+        self.error: MissingResult | CannotTravel | None = None
 
     def get(self) -> Any:
-        """Return the value; the first call loads it."""
+        """Return the value, loaded by the first call."""
         if self._load is not None:
             with self._lock:
-                if self.lost is not None:
-                    raise self.lost
                 if self._load is not None:
                     try:
                         self._value = self._load()
-                    except MissingResult as exc:
-                        self.lost = exc
-                        raise
+                    except (MissingResult, CannotTravel) as exc:
+                        self.error = exc
                     self._load = None
+        if self.error is not None:
+            raise self.error
         return self._value

@@ -10,13 +10,12 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import State
 from prefect.exceptions import CrashedRun
-from prefect.states import Failed
 
 from prefect_anyrunner._base.errors import CannotTravel
 from prefect_anyrunner._base.public import public
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
-from prefect_anyrunner._prefect.states import because, lost_state
+from prefect_anyrunner._prefect.states import because, lost_state, unusable_state
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
 
@@ -72,7 +71,8 @@ class Outcome:
         try:
             self._value.get()
         except CannotTravel as exc:
-            status, error, state = Status.FAILED, exc, Failed(message=str(exc), data=exc)
+            status, error, state = Status.FAILED, exc, unusable_state(exc)
+            state.data = exc
         except Exception as exc:
             state = lost_state(self.task_run_name, exc)
             status, error = Status.CRASHED, because(CrashedRun(state.message), exc)
@@ -90,9 +90,9 @@ class Outcome:
         return other
 
     @property
-    def is_lost(self) -> bool:
-        """Whether it is known that the value was lost with the worker that kept it."""
-        return isinstance(self._value, LazyValue) and self._value.lost is not None
+    def is_without_value(self) -> bool:
+        """Whether it is known that nobody can have the value: it was lost with its worker, or cannot be rebuilt."""
+        return isinstance(self._value, LazyValue) and self._value.error is not None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Outcome):

@@ -126,6 +126,11 @@ def lost_state(name: str | None, why: Exception) -> State[Any]:
     return Crashed(message=f"Task run {name!r} crashed: {why}")
 
 
+def unusable_state(why: CannotTravel) -> State[Any]:
+    """Return the Failed state of a run whose result arrived but cannot be rebuilt (rule V1)."""
+    return Failed(message=str(why))
+
+
 def failed_by(error: Exception) -> State[Any]:
     """Return the Failed state of a run that `error` ended outside Prefect's task engine."""
     text = full_text(error)

@@ -3,9 +3,11 @@
 `tests/unit/serialization/test_cloudpickle_names.py` fails with a sentence when a release moves what is used here.
 """
 
+import threading
 import types
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import cloudpickle
@@ -55,7 +57,9 @@ def code_of_file(file: str, make: Callable[..., types.CodeType], arguments: tupl
 # sender's own class by that id, but fills it anew: methods are replaced by copies, and counters are set back. So a
 # process remembers the classes that it was the first to send, and does not fill those.
 _own: "weakref.WeakSet[type]" = weakref.WeakSet()
-_received: "weakref.WeakSet[type]" = weakref.WeakSet()
+_received: "weakref.WeakKeyDictionary[type, frozenset[str]]" = weakref.WeakKeyDictionary()
+"""The classes that came first from other processes, each with the names of the attributes that it came with."""
+_received_lock = threading.Lock()
 
 
 def _keep_own_class(cls: type, reduced: Any) -> Any:
@@ -70,7 +74,21 @@ def _keep_own_class(cls: type, reduced: Any) -> Any:
 def _fill_class(cls: type, state: tuple[Callable[[type, Any], Any], Any, str]) -> type:
     fill, contents, qualname = state
     if cls not in _own:
-        _received.add(cls)
         fill(cls, contents)
         cls.__qualname__ = qualname  # because cloudpickle gives a local class its bare name
+        with _received_lock:
+            _received.setdefault(cls, frozenset(vars(cls)))
     return cls
+
+
+def forget_additions() -> None:
+    """Remove what this process added to classes that other processes sent, so that the next run does not see it.
+
+    An attribute that a class came with, and that a run changed, is restored when the class comes again with a task.
+    """
+    with _received_lock:
+        received = list(_received.items())
+    for cls, came in received:
+        for name in vars(cls).keys() - came:
+            with suppress(AttributeError, TypeError):  # its metaclass may refuse
+                delattr(cls, name)

@@ -1,13 +1,12 @@
 """Values and exceptions to bytes, and back, on their way to a worker or home (rules F1 to F5, V1, V2).
 
 `dumps` and `loads` carry arguments and results; a value that cannot travel raises `CannotTravel`, which names it.
-`round_trip` does both in this process, for `thread://?portable=true`.
 `pack_error` and `unpack_error` carry exceptions; one that cannot travel arrives as a stand-in.
 """
 
 import io
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -59,18 +58,19 @@ def dumps(value: Any, *, what: str) -> bytes:
         ) from problem
 
 
-def loads(data: bytes, *, what: str = "a value") -> Any:
+def loads(data: bytes, *, what: str = "a value", read: Callable[[bytes], Any] = pickle.loads) -> Any:
     """Return the value that `dumps` turned into `data`.
 
     Args:
         data: the result of `dumps`.
         what: the value's name in the error.
+        read: the function that unpickles it.
 
     Raises:
         CannotTravel: the value cannot be rebuilt in this process: a module is missing, or an object refuses.
     """
     try:
-        return pickle.loads(data)
+        return read(data)
     except ModuleNotFoundError as problem:
         raise CannotTravel(
             f"{what} cannot be rebuilt in this process: module {problem.name!r} cannot be imported here; install it "
@@ -99,11 +99,6 @@ def _last_step(data: bytes) -> str:
     except BaseException:  # the error that `loads` reports already
         return f"{tracing.last} failed with " if tracing.last else ""
     return ""
-
-
-def round_trip(value: Any, *, what: str) -> Any:
-    """Return `value` as another process would receive it (rule V2). Raises CannotTravel, as `dumps` and `loads`."""
-    return loads(dumps(value, what=what), what=what)
 
 
 def _kind(value: Any) -> str:

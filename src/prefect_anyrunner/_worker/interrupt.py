@@ -1,107 +1,90 @@
-"""Asking a running body to stop, in this process (rule K1): only the body, never Prefect's engine around it."""
+"""Asking a running body in this process to stop (rule K1): only the body, never Prefect's task engine around it."""
 
 from __future__ import annotations
 
 import asyncio
-import copy
 import ctypes
-import functools
 import sys
 import threading
 import time
+import traceback
 from collections import OrderedDict
-from collections.abc import Callable
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
-from prefect.tasks import Task
+T = TypeVar("T")
 
 
 class Interrupted(BaseException):
-    """Raised in a thread that runs a body, to ask it to stop."""
+    """Raised in a thread that runs a body, to ask the body to stop."""
 
 
-_AGAIN = 0.02
-"""Seconds between two looks at a body that is where it must not be interrupted."""
-_REMEMBERED = 1000
-"""How many requests are kept for bodies that have not begun here."""
+_RETRY_SECONDS = 0.02
+"""Seconds between two looks at a body that is in a place where it must not be interrupted."""
+_MOST_PENDING = 1000
+"""Number of requests that are kept for bodies that have not started here."""
 _UNSAFE = {"logging", "threading", "queue", "concurrent.futures._base", "concurrent.futures.thread"}
-"""Modules that hold locks which others wait for: what is raised in them may leave a lock taken for ever."""
-
+"""Modules that hold locks which others wait for: an exception inside them may leave a lock taken for ever."""
 
 _bodies: dict[str, int | asyncio.Task[Any]] = {}  # claim -> ident of the thread that runs the body, or its asyncio task
-_requested: set[str] = set()  # bodies in whose thread Python is to raise, or has raised
-_asked: OrderedDict[str, None] = OrderedDict()
+_injected: set[str] = set()  # bodies in whose thread Python is to raise, or has raised
+_pending: OrderedDict[str, None] = OrderedDict()
 _lock = threading.Lock()
 
 
-_claim: ContextVar[str] = ContextVar("anyrunner_claim")
+def run_body(claim: str, run: Callable[..., T], *args: Any) -> T:
+    """Call `run`, which `interrupt` can stop until `run` calls `leave_body`, and can keep from starting before."""
+    try:
+        _enter(claim, threading.get_ident())
+        return run(*args)
+    except BaseException:
+        leave_body(claim)
+        raise
 
 
-def bind_claim(claim: str) -> None:
-    """Say for which claim the stoppable task runs that the calling context runs next."""
-    _claim.set(claim)
+async def run_async_body(claim: str, run: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Await `run`, as `run_body` calls it."""
+    try:
+        _enter(claim, asyncio.current_task() or threading.get_ident())
+        return await run(*args)
+    except BaseException:
+        leave_body(claim)
+        raise
 
 
-def _bound_claim() -> str:
-    # By this name, which travels, with the task itself, in the context of what its body submits: a variable does not.
-    return _claim.get()
+def came_from_body(claim: str, error: BaseException) -> bool:
+    """Return whether `error` was raised while the body of `claim` ran."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code in _BODY_CODE)
+    return any(frame.f_locals["claim"] == claim for frame in frames)
 
 
-def stoppable(task: Task[Any, Any]) -> Task[Any, Any]:
-    """Return a copy of `task` whose body `interrupt` can stop while it runs, and keep from starting before."""
-    fn: Callable[..., Any] = task.fn
-    body: Callable[..., Any]
-    if task.isasync:
-
-        @functools.wraps(fn)
-        async def body(*args: Any, **kwargs: Any) -> Any:
-            claim = _bound_claim()
-            try:
-                _enter(claim, asyncio.current_task() or threading.get_ident())
-                return await fn(*args, **kwargs)
-            finally:
-                leave_body(claim)
-    else:
-
-        @functools.wraps(fn)
-        def body(*args: Any, **kwargs: Any) -> Any:
-            claim = _bound_claim()
-            try:
-                _enter(claim, threading.get_ident())
-                return fn(*args, **kwargs)
-            finally:
-                leave_body(claim)
-
-    one = copy.copy(task)
-    one.fn = body
-    return one
+_BODY_CODE = (run_body.__code__, run_async_body.__code__)
 
 
 def interrupt(claim: str) -> None:
     """Ask the body of `claim` to stop if it runs in this process, now or later.
 
-    In a thread the request is seen at the next bytecode (a blocking C call ends first), in a coroutine at its next
-    `await`. While the body is in the midst of logging or of taking a lock, it is left until it has come out of there.
+    A thread sees the request at its next bytecode, after a blocking C call has returned; a coroutine sees it at its
+    next `await`. A body that is logging or taking a lock is interrupted once it has done so.
     """
     with _lock:
         if claim not in _bodies:
-            _asked[claim] = None
-            while len(_asked) > _REMEMBERED:
-                _asked.popitem(last=False)
+            _pending[claim] = None
+            while len(_pending) > _MOST_PENDING:
+                _pending.popitem(last=False)
             return
     if not _try_interrupt(claim):
         threading.Thread(target=_keep_trying, args=(claim,), name="anyrunner-interrupt", daemon=True).start()
 
 
 def leave_body(claim: str) -> None:
-    """Keep the calling thread from being interrupted on account of `claim`, which would hit whatever it runs next."""
+    """Withdraw a pending interrupt of this claim, so that it does not hit the thread's next body."""
     while True:
         try:
             with _lock:
-                if claim in _requested:  # and perhaps not yet raised: too late now
+                if claim in _injected:  # Python may not have raised it yet
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), None)
-                    _requested.discard(claim)
+                    _injected.discard(claim)
                 _bodies.pop(claim, None)
             return
         except Interrupted:
@@ -110,41 +93,48 @@ def leave_body(claim: str) -> None:
 
 def _enter(claim: str, where: int | asyncio.Task[Any]) -> None:
     with _lock:
-        asked = claim in _asked
-        _asked.pop(claim, None)
+        pending = claim in _pending
+        _pending.pop(claim, None)
         _bodies[claim] = where
-    if asked:
+    if pending:
         raise Interrupted
 
 
 def _keep_trying(claim: str) -> None:
     while not _try_interrupt(claim):
-        time.sleep(_AGAIN)
+        time.sleep(_RETRY_SECONDS)
 
 
 def _try_interrupt(claim: str) -> bool:
-    """Interrupt the body unless it is in an unsafe place; tell whether nothing is left to do."""
+    """Interrupt the body unless it is in an unsafe place; return whether nothing is left to do."""
     with _lock:
         where = _bodies.get(claim)
         if where is None:
             return True
         if isinstance(where, asyncio.Task):
-            where.get_loop().call_soon_threadsafe(where.cancel)
+            where.get_loop().call_soon_threadsafe(_cancel, claim, where)
             return True
         if _is_unsafe(where):
             return False
         raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
         raise_in(ctypes.c_ulong(where), ctypes.py_object(Interrupted))
-        if _is_unsafe(where):  # it went on between the look and the request, and has not seen that one yet
+        if _is_unsafe(where):  # the thread went on between the look and the request, and has not seen the request yet
             raise_in(ctypes.c_ulong(where), None)
             return False
-        _requested.add(claim)
+        _injected.add(claim)
         return True
+
+
+def _cancel(claim: str, where: asyncio.Task[Any]) -> None:
+    with _lock:
+        runs = _bodies.get(claim) is where
+    if runs:  # it waits at an `await`, because its event loop is in this function
+        where.cancel()
 
 
 def _is_unsafe(ident: int) -> bool:
     frame = sys._current_frames().get(ident)
-    while frame is not None and frame.f_globals.get("__name__") != __name__:  # up to the body's first step
+    while frame is not None and frame.f_globals.get("__name__") != __name__:  # up to the first step of the body
         if frame.f_globals.get("__name__") in _UNSAFE:
             return True
         frame = frame.f_back

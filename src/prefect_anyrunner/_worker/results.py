@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 from prefect.client.schemas.objects import State, TaskRun
@@ -17,38 +16,41 @@ from prefect_anyrunner._prefect.private import ResultRecord
 from prefect_anyrunner._prefect.states import error_of, failed_by, result_of, with_data
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.values import dumps
+from prefect_anyrunner._worker.interrupt import came_from_body
 from prefect_anyrunner._worker.messages import RunResult, WorkerHost
 
 
-def pack(host: WorkerHost, task: Task[Any, Any], task_run: TaskRun, raised: BaseException | None) -> RunResult:
-    """Pack what became of a run; a result that cannot travel makes it a failed one (rule V1)."""
+def pack(
+    host: WorkerHost, task: Task[Any, Any], task_run: TaskRun, raised: BaseException | None, *, claim: str
+) -> RunResult:
+    """Return what became of a run; a result that cannot travel makes it a failed one (rule V1)."""
     state = task_run.state
     assert state is not None
     if raised is not None and not state.is_crashed():
-        if (untold := masked_failure(task, raised)) is not None:
-            return _pack_failure(host, task_run, untold)
-        return _pack_crash(host, task_run, raised)
+        if (masked := masked_failure(claim, raised)) is not None:
+            return pack_failure(host, task_run, masked)
+        return pack_crash(host, task_run, raised)
     metadata = state.data.metadata if isinstance(state.data, ResultRecord) and _is_stored(task) else None
     if state.is_completed():
         try:
             value = dumps(result_of(state), what=f"the result of task {task.name!r}")
         except CannotTravel as exc:
-            return _pack_failure(host, task_run, exc)
+            return pack_failure(host, task_run, exc)
         return _packed(host, task_run, state, metadata=metadata, value=value, value_size=len(value))
     error = raised if raised is not None else error_of(state)
     return _packed(host, task_run, state, metadata=metadata, error=None if error is None else pack_error(error))
 
 
 def _is_stored(task: Task[Any, Any]) -> bool:
-    """Tell whether Prefect's engine stores what `task` returns; a record and a key it makes either way."""
-    said = task.persist_result
-    if said is None:
-        said = get_current_settings().tasks.default_persist_result
-    return should_persist_result() if said is None else said
+    """Return whether Prefect's task engine stores the result of `task`; it makes a record and a key either way."""
+    persists = task.persist_result
+    if persists is None:
+        persists = get_current_settings().tasks.default_persist_result
+    return should_persist_result() if persists is None else persists
 
 
 def not_started(host: WorkerHost, error: BaseException) -> RunResult:
-    """Pack that a body was not run here, because of `error`."""
+    """Return the result of a run whose body was not started here, because of `error`."""
     if isinstance(error, AnyRunnerError):
         why = str(error)
     else:
@@ -56,23 +58,24 @@ def not_started(host: WorkerHost, error: BaseException) -> RunResult:
     return RunResult(worker=host.name(), refused=why, error=pack_error(error))
 
 
-def _pack_failure(host: WorkerHost, task_run: TaskRun, error: Exception) -> RunResult:
+def pack_failure(host: WorkerHost, task_run: TaskRun, error: Exception) -> RunResult:
+    """Return the result of a run that `error` failed outside Prefect's task engine."""
     return _packed(host, task_run, failed_by(error), error=pack_error(error))
 
 
-def _pack_crash(host: WorkerHost, task_run: TaskRun, error: BaseException) -> RunResult:
+def pack_crash(host: WorkerHost, task_run: TaskRun, error: BaseException) -> RunResult:
+    """Return the result of a run that `error` ended."""
     state: State[Any] = Crashed(message=f"The task run ended by {type(error).__name__}: {full_text(error)}")
     return _packed(host, task_run, state, error=pack_error(error))
 
 
-def masked_failure(task: Task[Any, Any], raised: BaseException) -> Exception | None:
-    """Return what the body raised when Prefect's engine failed to print it, for that is what `raised` then tells of."""
-    code = getattr(task.fn, "__code__", None)
+def masked_failure(claim: str, raised: BaseException) -> Exception | None:
+    """Return the exception of a body that is hidden behind `raised`, which Prefect raised when it tried to print it."""
     error = raised.__context__
     for _ in range(10):
         if not isinstance(raised, Exception) or not isinstance(error, Exception):
             return None
-        if any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__)):
+        if came_from_body(claim, error):
             return error
         error = error.__context__
     return None

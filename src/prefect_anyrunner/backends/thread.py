@@ -14,7 +14,7 @@ from prefect.task_runners import TaskRunner
 from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
-from prefect_anyrunner.backends._thread.body import run_body
+from prefect_anyrunner.backends._thread.body import run_body, run_body_as_sent
 from prefect_anyrunner.backends._thread.engine import ThreadEngine
 
 
@@ -32,6 +32,7 @@ class ThreadPoolTaskRunner(RemoteRunner, prefect.task_runners.ThreadPoolTaskRunn
         super().__init__(max_workers=max_workers)
         self.portable = portable
         self._threads: ThreadEngine | None = None
+        self._blobs: dict[str, bytes] = {}  # of a portable runner
 
     @property
     def name(self) -> str:
@@ -41,11 +42,13 @@ class ThreadPoolTaskRunner(RemoteRunner, prefect.task_runners.ThreadPoolTaskRunn
     def start_engine(self) -> None:
         """Make the threads."""
         super().start_engine()
-        self._threads = ThreadEngine(self, self._max_workers, partial(run_body, self))
+        run = partial(run_body_as_sent, self, self._blobs) if self.portable else partial(run_body, self)
+        self._threads = ThreadEngine(self, self._max_workers, run)
 
     def stop_engine(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         """End the threads."""
         self._started_threads().stop()
+        self._blobs.clear()
         super().stop_engine(exc_type, exc_value, traceback)
 
     def _started_threads(self) -> ThreadEngine:
@@ -57,6 +60,15 @@ class ThreadPoolTaskRunner(RemoteRunner, prefect.task_runners.ThreadPoolTaskRunn
     def prepare(self, run: Run, scope: MapScope | None) -> bool:
         """Build the request of `run` if it is to travel; otherwise nothing has to be prepared."""
         return super().prepare(run, scope) if self.portable else True
+
+    def store_blob(self, digest: str, data: bytes) -> None:
+        """Keep `data` in this process."""
+        self._blobs[digest] = data
+
+    def delete_blobs(self, digests: list[str]) -> None:
+        """Drop bytes that no run needs any more."""
+        for digest in digests:
+            del self._blobs[digest]
 
     def dispatch(self, runs: list[Run]) -> None:
         """Start runs as slots become free."""

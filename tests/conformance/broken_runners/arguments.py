@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 from prefect import allow_failure
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import opaque, quote
 
-from prefect_anyrunner import Outcome, Status
+from prefect_anyrunner import CannotTravel, Outcome, Status
 from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.run import Run
-from tests.conformance.broken_runners.base import Threads, breaks
+from tests.conformance.broken_runners.base import Threads, breaks, crashed
 
 
 @breaks("V1-argument", "V1-result", portable=True)
 class CrashesWhenPicklingFails(Threads):
-    def fail(self, run: Run, error: Exception) -> None:
-        self.crash(run, str(error), error)
+    def change(self, run: Run, outcome: Outcome) -> Outcome:
+        return crashed(outcome) if isinstance(outcome.error, CannotTravel) else outcome
 
 
 @breaks("V1-argument", "V1-result", portable=True)
 class NamesNoObject(Threads):
-    def fail(self, run: Run, error: Exception) -> None:
-        super().fail(run, TypeError("cannot pickle '_thread.lock' object"))
+    def change(self, run: Run, outcome: Outcome) -> Outcome:
+        if not isinstance(outcome.error, CannotTravel):
+            return outcome
+        return replace(outcome, error=TypeError("cannot pickle '_thread.lock' object"))
 
 
 @breaks("V1-argument", portable=True)
@@ -41,8 +43,9 @@ class RefusesToSubmit(Threads):
 class SharesItsMemory(Threads):
     """Accepts `portable=True` and passes arguments as they are."""
 
-    def prepare(self, run: Run, scope: Any) -> bool:
-        return True
+    def __enter__(self) -> Self:
+        self.portable = False
+        return super().__enter__()
 
 
 @breaks("U1-argument")

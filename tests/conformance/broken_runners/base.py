@@ -154,13 +154,6 @@ class Threads(Changes, ThreadPoolTaskRunner):
         run.future = self.future(run, self)
         return run
 
-    def end_failed(self, run: Run, error: Exception) -> None:
-        self.fail(run, error)
-
-    def fail(self, run: Run, error: Exception) -> None:
-        """End a run that failed before it reached a body, as when its arguments cannot be pickled."""
-        super().end_failed(run, error)
-
     def cancel_runs(self, task_run_ids: Any, *, running: bool) -> list[bool]:
         return self.cancel([self.ledger.get(each) for each in task_run_ids], running)
 

@@ -3,13 +3,16 @@
 The names are imported by `_prefect/private.py` alone; the subclasses in `backends` use attributes of the stock runners.
 """
 
+import ast
 import importlib
 import inspect
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
 
 import prefect_anyrunner
 from prefect_anyrunner._worker import engine as worker_engine
@@ -113,10 +116,34 @@ def test_private_names_stand_in_one_place() -> None:
     assert not found, "private names of Prefect outside _prefect/private.py:\n" + "\n".join(found)
 
 
-@pytest.mark.parametrize("engine", [worker_engine._SyncEngine, worker_engine._AsyncEngine])
-def test_the_engine_still_has_what_workers_override(engine: Any) -> None:
+@pytest.mark.parametrize("engine", [worker_engine.SyncEngine, worker_engine.AsyncEngine])
+def test_the_engine_still_has_what_runners_override(engine: Any) -> None:
     """`run_sync` and `run_async` call these as Prefect's own functions do."""
     steps = {"start", "is_running", "wait_until_ready", "asset_context", "run_context", "transaction_context"}
-    missing = {*steps, "call_task_fn", "set_state"} - set(dir(engine))
+    missing = {*steps, "call_task_fn", "handle_success", "set_state"} - set(dir(engine))
     assert not missing, f"Prefect's task engine has no {sorted(missing)} any more: compare _worker/engine.py with it"
     assert "_telemetry" in engine.__dataclass_fields__, "Prefect's task engine keeps its telemetry elsewhere now"
+
+
+CALL_TASK_FN = """
+parameters = self.parameters or {}
+if transaction.is_committed():
+    result = transaction.read()
+else:
+    result = call_with_parameters(self.task.fn, parameters)
+self.handle_success(result, transaction=transaction)
+return result
+"""
+"""The statements of `call_task_fn` of Prefect's engines, without `await`."""
+
+
+@pytest.mark.parametrize("engine", [SyncTaskRunEngine, AsyncTaskRunEngine])
+def test_the_body_still_begins_in_call_task_fn_and_ends_before_handle_success(engine: Any) -> None:
+    """So `_worker/engine.py` finds the body without a function of its own in the place of the user's."""
+    method = ast.parse(textwrap.dedent(inspect.getsource(engine.call_task_fn))).body[0]
+    assert isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
+    statements = [ast.unparse(each).replace("await ", "") for each in method.body[1:]]
+    assert statements == [ast.unparse(each) for each in ast.parse(CALL_TASK_FN).body], (
+        f"{engine.__name__}.call_task_fn has changed: see that in _worker/engine.py nothing but the user's function "
+        "stands between run_body and leave_body, then bring CALL_TASK_FN up to date"
+    )

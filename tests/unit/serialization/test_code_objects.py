@@ -15,7 +15,7 @@ import pytest
 
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
-from prefect_anyrunner._serialization.values import dumps, round_trip
+from prefect_anyrunner._serialization.values import dumps, loads
 
 SOURCE = '''\
 """A script of a user's."""
@@ -49,6 +49,10 @@ def load(number):
 async def wait_for_it():
     return [each async for each in load(1)]
 '''
+
+
+def round_trip(value: Any, *, what: str) -> Any:
+    return loads(dumps(value, what=what), what=what)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tblib import pickling_support
 from prefect_anyrunner import CannotTravel
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
-from prefect_anyrunner._serialization.values import dumps, loads, round_trip
+from prefect_anyrunner._serialization.values import dumps, loads
 from tests.unit.serialization import transport_cases
 
 
@@ -33,6 +33,10 @@ class Slots:
 
     def __init__(self) -> None:
         self.name, self.lock = "n", threading.Lock()
+
+
+def round_trip(value: Any, *, what: str) -> Any:
+    return loads(dumps(value, what=what), what=what)
 
 
 def closure_over_a_lock() -> Any:

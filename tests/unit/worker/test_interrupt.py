@@ -8,10 +8,15 @@ import threading
 from typing import Any
 
 import pytest
-from prefect import task
 
-from prefect_anyrunner._serialization.values import dumps, loads
-from prefect_anyrunner._worker.interrupt import Interrupted, bind_claim, interrupt, stoppable
+from prefect_anyrunner._worker.interrupt import (
+    Interrupted,
+    came_from_body,
+    interrupt,
+    leave_body,
+    run_async_body,
+    run_body,
+)
 
 
 class Entered(logging.Handler):
@@ -41,8 +46,14 @@ def run_in_thread(fn: Any) -> tuple[threading.Thread, list[BaseException]]:
 
 
 def run(body: Any, claim: str) -> Any:
-    bind_claim(claim)
-    return stoppable(body).fn()
+    """Run a body as the engine does, which says when it has returned."""
+
+    def call() -> Any:
+        result = body()
+        leave_body(claim)
+        return result
+
+    return run_body(claim, call)
 
 
 def test_body_that_logs_is_interrupted_after_it_has_logged() -> None:
@@ -51,7 +62,6 @@ def test_body_that_logs_is_interrupted_after_it_has_logged() -> None:
     logger.addHandler(handler)
     logged = threading.Event()
 
-    @task
     def body() -> None:
         logger.warning("a record")
         logged.set()
@@ -71,7 +81,6 @@ def test_body_that_logs_is_interrupted_after_it_has_logged() -> None:
 def test_request_before_the_body_begins_keeps_it_from_running() -> None:
     ran: list[int] = []
 
-    @task
     def body() -> None:
         ran.append(1)
 
@@ -83,7 +92,6 @@ def test_request_before_the_body_begins_keeps_it_from_running() -> None:
 
 
 def test_request_after_the_body_has_ended_hits_nothing() -> None:
-    @task
     def body() -> str:
         return "done"
 
@@ -95,37 +103,34 @@ def test_request_after_the_body_has_ended_hits_nothing() -> None:
 def test_coroutine_that_waits_is_cancelled_at_once() -> None:
     waiting = threading.Event()
 
-    @task
     async def body() -> None:
         waiting.set()
         await asyncio.get_running_loop().create_future()
 
-    thread, raised = run_in_thread(lambda: asyncio.run(run(body, "waits")))
+    thread, raised = run_in_thread(lambda: asyncio.run(run_async_body("waits", body)))
     waiting.wait()
     interrupt("waits")
     thread.join()
     assert isinstance(raised[0], asyncio.CancelledError)
 
 
-def test_copy_is_the_task_in_all_else() -> None:
-    @task(name="named", retries=2)
-    def body(number: int) -> int:
-        """Have a text."""
-        return number
+def test_request_that_comes_to_the_loop_after_the_coroutine_has_ended_hits_nothing() -> None:
+    async def body() -> str:
+        interrupt("too late")  # the loop hears of it at the next await
+        leave_body("too late")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return "stored"
 
-    bind_claim("copy")
-    copied = stoppable(body)
-    assert (copied.name, copied.retries, copied.task_key) == (body.name, body.retries, body.task_key)
-    assert copied.fn.__doc__ == body.fn.__doc__
-    assert copied.fn(3) == 3
-    assert body.fn is not copied.fn
+    assert asyncio.run(run_async_body("too late", body)) == "stored"
 
 
-def test_copy_can_travel() -> None:
-    @task
-    def body(number: int) -> int:
-        return number
+def test_what_the_body_has_raised_is_told_from_the_rest() -> None:
+    def body() -> None:
+        raise ValueError("the body's")
 
-    travelled = loads(dumps(stoppable(body), what="a task"))  # in the context of what the body submits
-    bind_claim("far")
-    assert travelled.fn(3) == 3
+    with pytest.raises(ValueError) as raised:
+        run(body, "this one")
+    assert came_from_body("this one", raised.value)
+    assert not came_from_body("another one", raised.value)
+    assert not came_from_body("this one", ValueError("of somebody else"))

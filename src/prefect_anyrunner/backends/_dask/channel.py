@@ -287,5 +287,4 @@ class FetchKeptResult:
             raise MissingResult(
                 f"The result of task run {self._task_run_id} was lost with the Dask worker that kept it."
             ) from problem
-        self._future = None
         return data
