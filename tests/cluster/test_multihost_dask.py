@@ -72,7 +72,7 @@ def test_modules_beside_the_flow_travel_with_its_tasks(cluster: Cluster) -> None
     assert (refused["status"], refused["text"], refused["own"]) == ("failed", "('unlucky', 13)", True)
     # What a body imports by itself cannot be foreseen; the error says what to do.
     assert (late["status"], late["error"]) == ("failed", "ModuleNotFoundError")
-    assert any("Module 'unseen' is where the flow runs, and not on the worker" in note for note in late["notes"])
+    assert any("Module 'unseen' exists where the flow runs, but not on the worker" in note for note in late["notes"])
     assert end["states"] == {"COMPLETED": 2, "FAILED": 2}
 
 

@@ -65,7 +65,7 @@ def test_modules_beside_the_flow_travel_with_its_tasks(cluster: Cluster) -> None
     assert [one["value"], two["value"]] == [2, 4]
     assert (refused["status"], refused["text"], refused["own"]) == ("failed", "('unlucky', 13)", True)
     assert (late["status"], late["error"]) == ("failed", "ModuleNotFoundError")
-    assert any("Module 'unseen' is where the flow runs, and not on the worker" in note for note in late["notes"])
+    assert any("Module 'unseen' exists where the flow runs, but not on the worker" in note for note in late["notes"])
     assert end["states"] == {"COMPLETED": 2, "FAILED": 2}
 
 
