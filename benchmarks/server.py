@@ -14,7 +14,7 @@ from prefect_anyrunner._provisioning import server
 from prefect_anyrunner._provisioning.environment import ray_token
 
 SERVER = "BENCHMARK_SERVER_PID"
-"""The variable that tells who the server is, to see when it has nothing left to do."""
+"""The environment variable with the server's process id, which shows when the server is idle."""
 
 
 def environment(home: Path, api: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Engines as others start them: a Ray Client server, and a Dask cluster that speaks TLS alone."""
+"""Engines that the tests start from the command line: a Ray Client server, and a Dask cluster that accepts only TLS."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SAMPLE = "test_remote_rules.py"
 """A sample of the rules that `make test` runs. All else here needs minutes, or network namespaces."""
 
 START_WITHIN = 120.0
-# Each client of such a server gets a process there, which may die at birth without the first (ray-project/ray#63202),
-# and has half a minute to start without the second: too little on a busy machine.
+# The server starts a process for each client. Without the first variable that process may die at once
+# (ray-project/ray#63202). Without the second it has half a minute to start, which is too little on a busy machine.
 RAY_CLIENT_SERVER = {"GRPC_ENABLE_FORK_SUPPORT": "false", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180"}
 
 
@@ -35,7 +35,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def until_open(port: int, log: Path) -> None:
-    """Wait until somebody listens on a port of loopback."""
+    """Wait until a process listens on a port of loopback."""
     end = time.monotonic() + START_WITHIN
     while time.monotonic() < end:
         with socket.socket() as probe:
@@ -58,7 +58,7 @@ def ray_client(ray_head: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="session")
 def dask_tls(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Dask scheduler with two workers that take nobody without a certificate; gives its spec."""
+    """A Dask scheduler with two workers that refuse clients without a certificate; gives its spec."""
     pytest.importorskip("distributed")
     folder = tmp_path_factory.mktemp("dask-tls")
     certify(folder, ["127.0.0.1"])
@@ -75,7 +75,7 @@ def dask_tls(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def certify(folder: Path, addresses: list[str]) -> None:
-    """Write an authority's certificate (`ca.pem`) and one that it signed (`cert.pem`, `key.pem`) into `folder`."""
+    """Write the certificate of an authority (`ca.pem`) and one that it signed (`cert.pem`, `key.pem`) into `folder`."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -1,4 +1,4 @@
-"""A worker out of a second virtual environment, where another Prefect is installed."""
+"""A worker from a second virtual environment, which has another Prefect, is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DASK = str(Path(sys.executable).with_name("dask"))
 
 @pytest.fixture(scope="module")
 def other_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An environment with another Prefect, and beneath it all that is installed here."""
+    """An environment with another Prefect; all other packages are those that are installed here."""
     folder = tmp_path_factory.mktemp("other")
     venv.create(folder, symlinks=True)
     packages = next(folder.glob("lib/python*/site-packages"))
@@ -71,7 +71,7 @@ def cluster(prefect_server: str, tmp_path: Path) -> Iterator[Any]:
         yield port, worker
 
 
-def test_is_told_when_the_run_connects(cluster: Any, other_python: str) -> None:
+def test_the_flow_run_fails_when_it_connects(cluster: Any, other_python: str) -> None:
     port, worker = cluster
     worker("same", sys.executable)
     worker("other", other_python)
@@ -85,7 +85,7 @@ def test_is_told_when_the_run_connects(cluster: Any, other_python: str) -> None:
         one()
 
 
-def test_is_told_by_a_worker_that_joins_later(cluster: Any, other_python: str, tmp_path: Path) -> None:
+def test_a_worker_that_joins_later_refuses_its_runs(cluster: Any, other_python: str, tmp_path: Path) -> None:
     port, worker = cluster
     worker("same", sys.executable)
     started, go = str(tmp_path / "started"), str(tmp_path / "go")
@@ -93,16 +93,16 @@ def test_is_told_by_a_worker_that_joins_later(cluster: Any, other_python: str, t
     @flow(task_runner=RunnerSpec.parse(f"dask://127.0.0.1:{port}").runner())
     def some() -> Any:
         futures = [tasks.hold.submit(started, go) for _ in range(4)]
-        for _ in as_settled(futures):  # the first to end is one that the other worker refused
+        for _ in as_settled(futures):  # the first run to end is one that the other worker refused
             Path(go).touch()
         return settle(futures)
 
     def join() -> None:
-        while not Path(started).exists():  # so the run has connected
+        while not Path(started).exists():  # then the flow run has connected
             time.sleep(0.1)
         worker("other", other_python)
 
-    # Not in the flow, which travels with its run's context: what starts processes cannot.
+    # The thread starts outside the flow, because the flow is pickled with its context and a process cannot be.
     threading.Thread(target=join, daemon=True).start()
     report: Any = some()
     assert report[0].status is Status.COMPLETED

@@ -1,4 +1,4 @@
-"""`AnyTaskRunner` in real flow runs: it resolves when a run starts, and once only."""
+"""`AnyTaskRunner` resolves once in a flow run, when the run starts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def anywhere() -> str:
     return here()
 
 
-@flow(task_runner=AnyTaskRunner)  # type: ignore[call-overload,untyped-decorator]  # Prefect takes a class, and says not so
+@flow(task_runner=AnyTaskRunner)  # type: ignore[call-overload,untyped-decorator]  # Prefect takes a class, but its annotation does not say so
 def by_class() -> str:
     return here()
 
@@ -178,7 +178,7 @@ def test_use_runner_reaches_flows_called_on_another_process() -> None:
     with use_runner("process://?max_workers=1"):
         pinned, _, called_there = parent()
     assert pinned == RunnerSpec("process", options={"max_workers": 1})
-    assert called_there == "processpool 1"  # for all that its environment asks for no://such
+    assert called_there == "processpool 1"  # although its environment asks for no://such
 
 
 def test_bad_configuration_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The example of a CI test, run as a user runs it: by pytest, in a folder of its own."""
+"""The example of a CI test passes when pytest runs it in a folder of its own, as a user does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory takes a minute to run out, and its monitors are disturbed by other tests."""
+"""These tests are slow: memory takes a minute to run out."""
 
 from __future__ import annotations
 
