@@ -53,7 +53,7 @@ def run(flow_spec: str, pairs: Sequence[str], runner: str | None) -> int:
 
 @dataclass(frozen=True)
 class FlowEnd:
-    """How one flow run ended: `error` is None when it completed, `reports` are those of the flow's own waits."""
+    """The end of one flow run: `error` is None when it completed, `reports` are those of the flow's own waits."""
 
     result: Any
     error: BaseException | None
