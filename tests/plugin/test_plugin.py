@@ -164,7 +164,7 @@ def test_misspelt_runner_is_one_usage_error(pytester: pytest.Pytester) -> None:
         result = pytester.runpytest_subprocess("--anyrunner=thraed", *more)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert [line for line in result.stderr.lines if line] == [
-            "ERROR: --anyrunner: unknown runner 'thraed'; did you mean 'thread'? (there are thread, process, dask, ray)"
+            "ERROR: --anyrunner: unknown runner 'thraed'; did you mean 'thread'? (known: thread, process, dask, ray)"
         ]
         result.stdout.no_fnmatch_line("*Error*")
 

@@ -14,9 +14,10 @@ def ray_token() -> dict[str, str]:
 
 
 def child_environment(spec: RunnerSpec) -> dict[str, str]:
-    """Return the environment of a child process that runs flows on `spec`: this one's, and quiet where it says nothing.
+    """Return the environment for a child process that runs flows on `spec`.
 
-    The log of each failed task would bury a report; the states are in the Prefect API all the same.
+    It is the environment of this process, with defaults for quiet logs, because the log of each failed task would bury
+    a report; the Prefect API has the states anyway. A Ray that starts in the child gets a token.
     """
     quiet = {"PREFECT_LOGGING_LEVEL": "CRITICAL", "RAY_USAGE_STATS_ENABLED": "0"}
     if spec.address is None and "RAY_AUTH_MODE" not in os.environ:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -19,17 +19,19 @@ from prefect_anyrunner._waiting.progress import Progress, ProgressArgument, foll
 from prefect_anyrunner._waiting.runs import Ended, checked_timeout
 from prefect_anyrunner._waiting.wait_set import WaitSet, at_positions
 
-_recordings: ContextVar[tuple[list[Report], ...]] = ContextVar("prefect_anyrunner_recordings", default=())
+_recordings: ContextVar[tuple[tuple[list[Report], Callable[[], bool]], ...]] = ContextVar(
+    "prefect_anyrunner_recordings", default=()
+)
 
 
 @contextmanager
-def recording(into: list[Report] | None = None) -> Iterator[list[Report]]:
+def recording(*, only: Callable[[], bool] = lambda: True) -> Iterator[list[Report]]:
     """Collect the report of every wait inside the `with` block, in this context and its asyncio tasks.
 
-    The reports are appended to `into`, or to a new list.
+    A report is left out if `only()` returns False when the wait ends.
     """
-    reports: list[Report] = [] if into is None else into
-    token = _recordings.set((*_recordings.get(), reports))
+    reports: list[Report] = []
+    token = _recordings.set((*_recordings.get(), (reports, only)))
     try:
         yield reports
     finally:
@@ -38,8 +40,9 @@ def recording(into: list[Report] | None = None) -> Iterator[list[Report]]:
 
 def recorded(report: Report) -> Report:
     """Append `report` to the list of every surrounding `recording`, and return it."""
-    for reports in _recordings.get():
-        reports.append(report)
+    for reports, only in _recordings.get():
+        if only():
+            reports.append(report)
     return report
 
 

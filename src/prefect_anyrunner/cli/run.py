@@ -53,7 +53,7 @@ def run(flow_spec: str, pairs: Sequence[str], runner: str | None) -> int:
 
 @dataclass(frozen=True)
 class FlowEnd:
-    """How one flow run ended: `error` is None when it completed, `reports` are those of the flow's own waits."""
+    """The end of one flow run: `error` is None when it completed, `reports` are those of the flow's own waits."""
 
     result: Any
     error: BaseException | None
@@ -74,14 +74,14 @@ def run_flow(
 
     `watch` is called while the flow waits, whenever one of the task runs that it waits for has ended.
     """
-    reports = _ReportsOfFlow()
     with ExitStack() as stack:
         if spec is not None:
             flow = _choosable(flow)
             stack.enter_context(use_runner(spec))
         if watch is not None:
             stack.enter_context(watching(watch))
-        stack.enter_context(recording(reports))
+        # Tasks on threads share the flow's context, so their own waits would be recorded, too.
+        reports = stack.enter_context(recording(only=lambda: TaskRunContext.get() is None))
         try:
             result = flow(**parameters)
             if inspect.isawaitable(result):
@@ -100,13 +100,6 @@ def _choosable(flow: Flow[..., Any]) -> Flow[..., Any]:
 
 async def _awaited(result: Any) -> Any:
     return await result
-
-
-class _ReportsOfFlow(list[Report]):
-    # Tasks on threads share the flow's context, so their own waits arrive here, too; those of other tasks do not.
-    def append(self, report: Report) -> None:
-        if TaskRunContext.get() is None:
-            super().append(report)
 
 
 @contextmanager

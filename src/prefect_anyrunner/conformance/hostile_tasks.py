@@ -143,7 +143,7 @@ def submit_from_thread() -> Any:
 @task
 def fail_with_data() -> Any:
     """Return a failed state whose data is not an exception."""
-    return Failed(message="as it says", data=123)
+    return Failed(message="on purpose", data=123)
 
 
 @task

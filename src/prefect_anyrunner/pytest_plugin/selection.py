@@ -27,11 +27,12 @@ def check_specs(config: pytest.Config) -> None:
     from prefect_anyrunner._base.errors import BackendUnavailable, SpecError
     from prefect_anyrunner._choosing.spec import RunnerSpec
 
+    place = "--anyrunner" if config.getoption("--anyrunner") is not None else "ini setting anyrunner"
     for text in specs_of(config):
         if text in DEFAULT:
             continue
         try:
-            RunnerSpec.load(text, place="--anyrunner")
+            RunnerSpec.load(text, place=place)
         except SpecError as error:
             raise pytest.UsageError(str(error)) from None
         except BackendUnavailable:

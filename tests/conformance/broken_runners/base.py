@@ -1,4 +1,4 @@
-"""What the broken runners have in common: our thread and process runners, with one place to break each promise.
+"""The base of the broken runners: our thread and process runners, with one place to break each promise.
 
 A broken runner overrides a method of `Threads`, `Processes` or `ChangedFuture` that is described here. Only this file
 overrides or calls private methods of the package.

@@ -162,7 +162,7 @@ def state_with_data(run: Subject) -> None:
     def body() -> None:
         outcome = ended(hostile_tasks.fail_with_data.submit())
         assert outcome.status is Status.FAILED, outcome
-        assert str(outcome.error) == "as it says"
+        assert str(outcome.error) == "on purpose"
 
     run.inside(body)
 
