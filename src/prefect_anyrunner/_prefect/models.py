@@ -3,8 +3,8 @@
 Unpickling a whole TaskRun calls a constructor for each nested model, id and timestamp. On a worker, that took half
 of the time outside Prefect's task engine, although most fields are the same in all runs of a task.
 
-All that we know of pydantic's insides is in this file; `tests/unit/prefect/test_pydantic_names.py` fails with a sentence
-when a release moves it.
+All that we know of pydantic's insides is in this file. `tests/unit/prefect/test_pydantic_names.py` fails with a
+sentence when a release moves it.
 """
 
 from __future__ import annotations
