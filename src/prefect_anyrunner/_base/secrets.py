@@ -16,7 +16,7 @@ _SECRET_PAIR = re.compile(r"(?P<name>[\w.%-]+)=(?P<value>[^&#\s]*)")
 
 
 def is_secret(name: str) -> bool:
-    """Tell whether an option of this name holds a secret."""
+    """Return whether an option of this name holds a secret."""
     return _SECRET_NAME.search(name) is not None
 
 

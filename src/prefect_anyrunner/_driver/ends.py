@@ -12,6 +12,7 @@ from prefect.exceptions import CancelledRun, CrashedRun, MissingResult, Upstream
 from prefect.states import Cancelled, Crashed, Failed
 
 from prefect_anyrunner._base.errors import CannotTravel
+from prefect_anyrunner._base.safe_text import described
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._driver.api_events import publish_again
 from prefect_anyrunner._driver.modules import note_missing_module
@@ -119,7 +120,7 @@ def from_state(run: Run, raised: BaseException | None, *, worker: str | None = N
     if raised is not None and not state.is_crashed():
         if (masked := masked_failure(run.claim, raised)) is not None:
             return End(failed_by(masked), Status.FAILED, error=masked, worker=worker)
-        return crashed(run, f"The task run ended by {type(raised).__name__}: {raised!r}", raised)
+        return crashed(run, f"The task run ended by {described(raised)}", raised)
     if run.cancel_requested and (state.is_failed() or state.is_crashed()):
         return cancelled(WHILE_RUNNING, worker=worker)
     value: Any = None

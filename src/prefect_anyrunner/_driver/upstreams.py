@@ -19,7 +19,7 @@ from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._prefect.private import final_state
-from prefect_anyrunner._prefect.states import because, error_of
+from prefect_anyrunner._prefect.states import because, error_of, status_of
 
 _SCALARS = (int, float, str, bool, bytes, type(None))
 
@@ -114,10 +114,9 @@ def blockers(parameters: dict[str, Any], wait_for: Any) -> list[Any]:
             raise StopVisiting()
         if isinstance(expr, PrefectFuture | State):
             state = expr if isinstance(expr, State) else expr.state
-            forgiven = isinstance(annotation, allow_failure) and (
-                state.is_failed() or (state.is_pending() and state.name == "NotReady")
-            )
-            if not state.is_completed() and not forgiven:
+            status = status_of(state)
+            forgiven = isinstance(annotation, allow_failure) and status in (Status.FAILED, Status.BLOCKED)
+            if status is not Status.COMPLETED and not forgiven:
                 found.append(expr)
         return expr
 

@@ -33,7 +33,7 @@ _OPEN = [StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED]
 
 
 def reachable() -> bool:
-    """Tell whether an API is configured: without one, Prefect would start a server of its own for a question."""
+    """Return whether an API is configured: without one, Prefect would start a server of its own for a question."""
     return bool(PREFECT_API_URL.value()) or EngineContext.get() is not None or TaskRunContext.get() is not None
 
 

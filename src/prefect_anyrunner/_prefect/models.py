@@ -3,7 +3,7 @@
 Unpickling a whole TaskRun calls a constructor for each nested model, id and timestamp. On a worker, that took half
 of the time outside Prefect's task engine, although most fields are the same in all runs of a task.
 
-This file holds all that we know of pydantic's insides; `tests/unit/prefect/test_pydantic_names.py` fails with a
+All that we know of pydantic's insides is in this file. `tests/unit/prefect/test_pydantic_names.py` fails with a
 sentence when a release moves it.
 """
 

@@ -67,7 +67,7 @@ def put(name: str, exc: BaseException, value: Any) -> None:
 
 
 def is_static(cls: type) -> bool:
-    """Tell whether a class is part of the interpreter or of a C extension, and not made at run time."""
+    """Return whether a class is part of the interpreter or of a C extension, and not made at run time."""
     return not _type_flags(cls) & _HEAP_TYPE
 
 
@@ -79,7 +79,7 @@ def builtin_base(cls: type) -> type:
 
 
 def can_be_made_bare(cls: type) -> bool:
-    """Tell whether an instance can be made without running any code of the class.
+    """Return whether an instance can be made without running any code of the class.
 
     It can if all memory beyond the builtin base belongs to `__slots__`, `__dict__` and `__weakref__`. A class written
     in C or Rust, such as pydantic's `ValidationError`, may hold more memory, and reading that unset kills the process.
@@ -150,7 +150,7 @@ def set_fields(exc: BaseException, values: dict[str, Any]) -> None:
 
 
 def has_own_reduce(cls: type) -> bool:
-    """Tell whether a class, or one of its bases that is not builtin, defines how it is pickled."""
+    """Return whether a class, or one of its bases that is not builtin, defines how it is pickled."""
     special = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
     return any(name in namespace(owner) for owner in mro(cls) if not is_static(owner) for name in special)
 

@@ -141,7 +141,7 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
 
 
 def same_text(here: str | None, there: str | None) -> bool:
-    """Tell whether two texts are equal except for memory addresses, which differ between processes."""
+    """Return whether two texts are equal except for memory addresses, which differ between processes."""
     if here is None or there is None or here == there:
         return here == there
     return _ADDRESS.sub("", here) == _ADDRESS.sub("", there)

@@ -277,7 +277,7 @@ def _parts_of(exc: BaseException) -> tuple[Any, ...]:
 
 
 def _alike(one: Any, other: Any, depth: int = 6) -> bool:
-    """Tell whether two values are equal without running an `__eq__` of a user: builtin values, else only the type."""
+    """Return whether two values are equal without running a user's `__eq__`: builtin values, else only the type."""
     kind = type(one)
     if one is other or depth == 0:
         return True

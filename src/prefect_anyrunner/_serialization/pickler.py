@@ -1,6 +1,6 @@
 """The pickler of everything that crosses to another process, and all that we know of cloudpickle's insides.
 
-`tests/unit/serialization/test_cloudpickle_names.py` fails with a sentence when a release moves what is used here.
+`tests/unit/serialization/test_cloudpickle_names.py` fails with a sentence when a release moves it.
 """
 
 import threading

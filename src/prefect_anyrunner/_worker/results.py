@@ -11,7 +11,7 @@ from prefect.states import Crashed
 from prefect.tasks import Task
 
 from prefect_anyrunner._base.errors import AnyRunnerError, CannotTravel
-from prefect_anyrunner._base.safe_text import full_text
+from prefect_anyrunner._base.safe_text import described
 from prefect_anyrunner._prefect.private import ResultRecord
 from prefect_anyrunner._prefect.states import error_of, failed_by, result_of, with_data
 from prefect_anyrunner._serialization.pack import pack_error
@@ -54,7 +54,7 @@ def not_started(host: WorkerHost, error: BaseException) -> RunResult:
     if isinstance(error, AnyRunnerError):
         why = str(error)
     else:
-        why = f"{host.backend} worker {host.name()} could not begin it: {type(error).__name__}: {full_text(error)}"
+        why = f"{host.backend} worker {host.name()} could not begin it: {described(error)}"
     return RunResult(worker=host.name(), refused=why, error=pack_error(error))
 
 
@@ -65,7 +65,7 @@ def pack_failure(host: WorkerHost, task_run: TaskRun, error: Exception) -> RunRe
 
 def pack_crash(host: WorkerHost, task_run: TaskRun, error: BaseException) -> RunResult:
     """Return the result of a run that `error` ended."""
-    state: State[Any] = Crashed(message=f"The task run ended by {type(error).__name__}: {full_text(error)}")
+    state: State[Any] = Crashed(message=f"The task run ended by {described(error)}")
     return _packed(host, task_run, state, error=pack_error(error))
 
 

@@ -20,7 +20,7 @@ HERE = {"python": "3.11.7", "prefect": "3.8.8", "prefect-anyrunner": "0.1.0", "d
     [{}, {"python": "3.11.9"}, {"distributed": "2026.8.1"}, {"numpy": "9"}],
     ids=["nothing", "python-patch", "distributed-patch", "something-else"],
 )
-def test_what_does_not_matter(other: dict[str, str]) -> None:
+def test_versions_that_need_not_match_are_accepted(other: dict[str, str]) -> None:
     refuse_skew("A worker", {**HERE, **other}, HERE)
 
 
@@ -38,7 +38,7 @@ def test_what_does_not_matter(other: dict[str, str]) -> None:
     ],
     ids=["python", "prefect", "distributed", "two"],
 )
-def test_what_matters_is_one_sentence(other: dict[str, str | None], there: str, here: str) -> None:
+def test_versions_that_must_match_are_named_in_a_sentence(other: dict[str, str | None], there: str, here: str) -> None:
     found = {name: version for name, version in {**HERE, **other}.items() if version is not None}
     with pytest.raises(VersionSkew) as raised:
         refuse_skew("Dask worker tcp://10.0.0.2:1", found, HERE)

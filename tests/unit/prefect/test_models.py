@@ -1,4 +1,4 @@
-"""A task run that travels as its differences from another one arrives as it left."""
+"""A task run that travels as its differences from a template arrives as it left."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def made(number: int) -> TaskRun:
     return run
 
 
-def there_and_back(run: TaskRun, like: TaskRun) -> TaskRun:
-    arrived: TaskRun = restored(pickle.loads(pickle.dumps(differences(run, like))), like)
+def there_and_back(run: TaskRun, template: TaskRun) -> TaskRun:
+    arrived: TaskRun = restored(pickle.loads(pickle.dumps(differences(run, template))), template)
     return arrived
 
 
@@ -60,11 +60,11 @@ def change_kinds(run: TaskRun) -> None:
 @pytest.mark.parametrize("change", [change_nothing, change_much, change_kinds])
 def test_a_run_arrives_as_it_left(change: Any) -> None:
     with tags("of the flow"):
-        like = made(0)
+        template = made(0)
     run = made(1)
     change(run)
-    have_the_same_set(like, run)
-    arrived = there_and_back(run, like)
+    have_the_same_set(template, run)
+    arrived = there_and_back(run, template)
     assert type(arrived) is TaskRun
     assert arrived == run
     assert arrived.model_dump() == run.model_dump()
@@ -74,9 +74,9 @@ def test_a_run_arrives_as_it_left(change: Any) -> None:
 
 
 def test_nothing_that_can_change_is_shared_with_the_other_one() -> None:
-    like = made(0)
-    before = like.model_dump()
-    arrived = there_and_back(made(1), like)
+    template = made(0)
+    before = template.model_dump()
+    arrived = there_and_back(made(1), template)
     arrived.tags.append("mine")
     arrived.labels["mine"] = 1
     arrived.task_inputs["mine"] = []
@@ -85,14 +85,14 @@ def test_nothing_that_can_change_is_shared_with_the_other_one() -> None:
     arrived.state.state_details.cache_key = "mine"
     arrived.state.message = "mine"
     arrived.estimated_run_time = timedelta(1)
-    assert like.model_dump() == before
-    assert "mine" not in like.model_fields_set
+    assert template.model_dump() == before
+    assert "mine" not in template.model_fields_set
 
 
-def test_a_run_with_more_to_it_is_not_told_by_its_differences() -> None:
-    run, like = made(1), made(0)
+def test_a_run_with_other_fields_set_has_no_differences() -> None:
+    run, template = made(1), made(0)
     run.start_time = run.created
-    assert differences(run, like) is None
+    assert differences(run, template) is None
 
 
 def test_a_copy_keeps_id_and_time() -> None:

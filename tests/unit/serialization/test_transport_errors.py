@@ -18,14 +18,15 @@ from prefect_anyrunner._serialization.introspect import can_be_made_bare
 from prefect_anyrunner._serialization.nodes import StandIn
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
-from tests.unit.serialization import transport_cases
-from tests.unit.serialization.transport_cases import CASES, STAND_INS, facts, raised
+from tests.unit.serialization import transport_classes, transport_facts
+from tests.unit.serialization.transport_cases import CASES, STAND_INS, raised
+from tests.unit.serialization.transport_facts import facts
 
 TBLIB = {"plain": (), "tblib": ("--tblib",)}
 
 
 def run_cases(*arguments: str) -> str:
-    command = [sys.executable, "-m", transport_cases.__name__, *arguments]
+    command = [sys.executable, "-m", transport_facts.__name__, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -33,7 +34,7 @@ def run_cases(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What a process packed, without and with tblib's reducers in it."""
+    """Files that a process packed, without and with tblib's reducers in it."""
     files = {name: tmp_path_factory.mktemp("packed") / name for name in TBLIB}
     for name, file in files.items():
         run_cases("pack", str(file), *TBLIB[name])
@@ -42,7 +43,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module", params=["plain-plain", "plain-tblib", "tblib-plain", "tblib-tblib"])
 def crossing(request: pytest.FixtureRequest, packed: dict[str, Path]) -> dict[str, Any]:
-    """What was raised in one process and what arrived in another, by case."""
+    """Facts of the error in the process that raised it, and of the one that arrived in another, by case."""
     there, here = request.param.split("-")
     arrived = json.loads(run_cases("check", str(packed[there]), *TBLIB[here]))
     sent = pickle.loads(packed[there].read_bytes())
@@ -97,7 +98,7 @@ def test_round_trip_in_process(name: str) -> None:
     got = through_json(facts(made))
     if name in STAND_INS and name != "missing_module":
         assert isinstance(made, StandIn)
-        assert_stand_in(sent, got, transport_cases.mro_names(made), name)
+        assert_stand_in(sent, got, transport_facts.mro_names(made), name)
     else:
         assert type(made) is type(error)
         assert_itself(sent, got, name)
@@ -124,10 +125,10 @@ def test_traceback_prints_the_lines_of_the_task() -> None:
 
 
 def test_group_splits_as_before() -> None:
-    made = unpack_error(pack_error(transport_cases.Group("g", [ValueError(1), TypeError(2)], 5)))
-    assert isinstance(made, transport_cases.Group)
+    made = unpack_error(pack_error(transport_classes.Group("g", [ValueError(1), TypeError(2)], 5)))
+    assert isinstance(made, transport_classes.Group)
     matched, rest = made.split(ValueError)
-    assert isinstance(matched, transport_cases.Group) and isinstance(rest, transport_cases.Group)
+    assert isinstance(matched, transport_classes.Group) and isinstance(rest, transport_classes.Group)
     assert (matched.code, rest.code) == (5, 5)
 
 
@@ -136,7 +137,7 @@ def test_stand_in_group_splits() -> None:
     assert isinstance(made, StandIn)
     try:
         raise made
-    except* transport_cases.TwoArguments as caught:
+    except* transport_classes.TwoArguments as caught:
         assert caught.exceptions[0].args == ("1 is not 2",)
 
 
@@ -151,11 +152,11 @@ def test_stand_in_survives_pickle(library: Any, name: str) -> None:
 
 def test_only_what_cannot_travel_is_replaced() -> None:
     made: Any = unpack_error(pack_error(raised("holds_lock")))
-    assert issubclass(type(made), transport_cases.HoldsLock)
+    assert issubclass(type(made), transport_classes.HoldsLock)
     assert made.code == 7
     assert isinstance(made.lock, str) and "lock" in made.lock
     assert made.__notes__ == [
-        f"Stand-in for {transport_cases.__name__}.HoldsLock: "
+        f"Stand-in for {transport_classes.__name__}.HoldsLock: "
         "attribute 'lock' could not travel, the repr stands instead."
     ]
     arguments = unpack_error(pack_error(raised("lock_arg"))).args
@@ -172,13 +173,13 @@ def test_object_of_an_attribute_error_travels_if_it_can() -> None:
 
 
 def test_modules_registered_by_value_are_not_expected_on_the_other_side() -> None:
-    cloudpickle.register_pickle_by_value(transport_cases)
+    cloudpickle.register_pickle_by_value(transport_classes)
     try:
-        data = pack_error(transport_cases.Plain("x"))
+        data = pack_error(transport_classes.Plain("x"))
     finally:
-        cloudpickle.unregister_pickle_by_value(transport_cases)
+        cloudpickle.unregister_pickle_by_value(transport_classes)
     assert b"_make_skeleton_class" in data
-    assert type(unpack_error(data)) is transport_cases.Plain
+    assert type(unpack_error(data)) is transport_classes.Plain
 
 
 def test_same_exception_twice_is_one_exception() -> None:
@@ -191,7 +192,7 @@ def test_same_exception_twice_is_one_exception() -> None:
 
 
 def test_exception_in_its_own_args_and_attributes() -> None:
-    error: Any = transport_cases.Plain("self")
+    error: Any = transport_classes.Plain("self")
     error.args = ("self", error)
     error.me = [error]
     made = unpack_error(pack_error(error))
@@ -336,7 +337,7 @@ def test_classes_that_hold_c_data_are_never_made_bare() -> None:
     # pydantic's ValidationError keeps Rust data: an instance that nobody filled would take the process down.
     error: Any = raised("validation_error")
     assert not can_be_made_bare(type(error))
-    bare = (ValueError, OSError, transport_cases.Slotted, transport_cases.Group, transport_cases.OfRegistry)
+    bare = (ValueError, OSError, transport_classes.Slotted, transport_classes.Group, transport_classes.OfRegistry)
     assert all(map(can_be_made_bare, bare))
     error.lock = threading.Lock()
     made = unpack_error(pack_error(error))

@@ -1,4 +1,4 @@
-"""Arguments and results travel, or say clearly what does not (rules V1, V2)."""
+"""Arguments and results travel, or the error names the part that does not (rules V1, V2)."""
 
 import copyreg
 import dataclasses
@@ -19,7 +19,9 @@ from prefect_anyrunner import CannotTravel
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
 from prefect_anyrunner._serialization.values import dumps, loads
-from tests.unit.serialization import transport_cases
+from tests.unit.serialization import transport_classes
+from tests.unit.serialization.transport_cases import raised
+from tests.unit.serialization.transport_facts import facts
 
 
 @dataclasses.dataclass
@@ -65,7 +67,7 @@ def test_local_functions_travel() -> None:
     ],
     ids=["nested", "tuple", "slots", "closure", "closure in dict"],
 )
-def test_what_cannot_travel_is_named(value: Any, path: str) -> None:
+def test_the_part_that_cannot_travel_is_named(value: Any, path: str) -> None:
     with pytest.raises(CannotTravel) as caught:
         dumps(value, what="argument 'conn' of task 'load'")
     text = str(caught.value)
@@ -76,7 +78,7 @@ def test_what_cannot_travel_is_named(value: Any, path: str) -> None:
     assert isinstance(caught.value.__cause__, TypeError)
 
 
-def test_what_cannot_travel_by_itself_is_named() -> None:
+def test_a_value_that_cannot_travel_by_itself_is_named() -> None:
     with pytest.raises(
         CannotTravel, match=r"^the result of task 't' cannot travel .*: it is an object of type generator"
     ):
@@ -106,7 +108,7 @@ class EndsItsReader:
         return sys.exit, ("not here",)
 
 
-def test_what_exits_while_it_is_rebuilt_cannot_travel() -> None:
+def test_a_value_that_exits_while_it_is_rebuilt_cannot_travel() -> None:
     with pytest.raises(CannotTravel, match=r"^it cannot be rebuilt in this process: sys\.exit failed with SystemExit"):
         round_trip(EndsItsReader(), what="it")
 
@@ -120,14 +122,14 @@ class RefusesToPickle:
 
 
 def test_refusing_objects_are_named() -> None:
-    said = r"^it cannot be rebuilt in this process: \S*\.refuse failed with OSError: refuses to be rebuilt"
-    with pytest.raises(CannotTravel, match=said):
+    text = r"^it cannot be rebuilt in this process: \S*\.refuse failed with OSError: refuses to be rebuilt"
+    with pytest.raises(CannotTravel, match=text):
         round_trip(Refuses(), what="it")
     with pytest.raises(CannotTravel, match=r"at \[0\], an object of type \S*RefusesToPickle, which cannot be pickled"):
         dumps([RefusesToPickle()], what="it")
 
 
-def test_too_deep_is_told() -> None:
+def test_a_value_that_is_nested_too_deeply_is_refused() -> None:
     value: list[Any] = []
     for _ in range(100_000):
         value = [value]
@@ -151,30 +153,30 @@ def test_missing_module_is_named() -> None:
 
 
 def test_exceptions_inside_values_travel_whole() -> None:
-    error = transport_cases.raised("two_arguments")
+    error = raised("two_arguments")
     state: State[Any] = Failed(data=error, message="m")
     value = {"errors": [error, Connection("c", error)], "state": state}
     made = round_trip(value, what="it")
-    assert transport_cases.facts(made["errors"][0]) == transport_cases.facts(error)
+    assert facts(made["errors"][0]) == facts(error)
     assert made["errors"][1].inner is made["errors"][0]
-    assert transport_cases.facts(made["state"].data) == transport_cases.facts(error)
+    assert facts(made["state"].data) == facts(error)
 
 
 def test_exception_that_holds_its_holder() -> None:
-    error: Any = transport_cases.Plain("held")
+    error: Any = transport_classes.Plain("held")
     error.holder = {"error": error}
     made = round_trip(error.holder, what="it")["error"]
     assert made.holder["error"] is made
 
 
 def test_exception_with_a_lock_does_not_stop_a_value() -> None:
-    made = round_trip([transport_cases.raised("holds_lock")], what="it")[0]
-    assert issubclass(type(made), transport_cases.HoldsLock)
-    assert made.original_type == f"{transport_cases.__name__}.HoldsLock"
+    made = round_trip([raised("holds_lock")], what="it")[0]
+    assert issubclass(type(made), transport_classes.HoldsLock)
+    assert made.original_type == f"{transport_classes.__name__}.HoldsLock"
 
 
 def test_tracebacks_travel_the_same_with_and_without_global_reducers() -> None:
-    error = transport_cases.raised("zero_division")
+    error = raised("zero_division")
     expected = traceback.format_tb(error.__traceback__)
     assert traceback.format_tb(round_trip(error.__traceback__, what="it")) == expected
     before = dict(copyreg.dispatch_table)

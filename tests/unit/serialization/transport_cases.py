@@ -1,281 +1,50 @@
-"""Exceptions of every kind, and a process that packs or unpacks them.
-
-    python -m tests.unit.serialization.transport_cases pack|check FILE [--tblib]
-
-`pack` raises each and writes what it was and its packed bytes; `check` unpacks each and prints as JSON what arrived.
-`--tblib` installs tblib's global reducers first, as importing distributed does.
-"""
+"""Exceptions of every kind, each raised by a function: they arrive as themselves, or as a stand-in."""
 
 import asyncio
 import concurrent.futures
-import dataclasses
-import enum
 import json
-import pickle
-import re
 import subprocess
 import sys
 import threading
-import traceback
 import types
-from collections.abc import Callable, Iterator
-from typing import Any, Never
+from collections.abc import Callable
 
 import httpx
-import pydantic
 from prefect.exceptions import UpstreamTaskError
 
-from prefect_anyrunner._serialization.nodes import StandIn
-from prefect_anyrunner._serialization.pack import pack_error
-from prefect_anyrunner._serialization.unpack import unpack_error
-
-
-class Color(enum.Enum):
-    RED = 1
-
-
-class Plain(ValueError):
-    pass
-
-
-class TwoArguments(Exception):
-    def __init__(self, left: int, right: int) -> None:
-        super().__init__(f"{left} is not {right}")
-        self.left, self.right = left, right
-
-
-class KeywordOnly(LookupError):
-    def __init__(self, *, code: int) -> None:
-        super().__init__()
-        self.code = code
-
-    def __str__(self) -> str:
-        return f"code {self.code}"
-
-
-class NoArguments(Exception):
-    def __init__(self) -> None:
-        super().__init__("always this")
-
-
-class Forgetful(Exception):
-    """Does not tell its bases what it got."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __str__(self) -> str:
-        return f"forgot {self.name}"
-
-
-class Slotted(Exception):
-    __slots__ = ("place", "unset")
-
-    def __init__(self, place: str) -> None:
-        super().__init__(place)
-        self.place = place
-
-
-class OwnReduce(Exception):
-    def __init__(self, text: str, *, detail: int) -> None:
-        super().__init__(text)
-        self.detail = detail
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _own_reduce, (self.args[0], self.detail)
-
-
-def _own_reduce(text: str, detail: int) -> OwnReduce:
-    return OwnReduce(text, detail=detail)
-
-
-class LossyReduce(Exception):
-    def __init__(self, text: str, detail: int = 0) -> None:
-        super().__init__(text)
-        self.detail = detail
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return LossyReduce, (self.args[0],)
-
-
-class LeavesLockOut(Exception):
-    """Says itself how to travel without its lock."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.lock = threading.Lock()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return LeavesLockOut, (self.args[0],)
-
-
-class DropsLock(Exception):
-    """Says itself how to travel, without what others put on it."""
-
-    lock: Any
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return DropsLock, self.args
-
-
-class Denied(PermissionError):
-    def __init__(self, *, who: str) -> None:
-        super().__init__(13, f"{who} is denied")
-        self.who = who
-
-
-class Unshown:
-    """Its repr holds its address."""
-
-
-class RaisingReduce(Exception):
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise RuntimeError("no reduce")
-
-
-class RefusesToUnpickle(Exception):
-    def __setstate__(self, state: Any) -> None:
-        raise RuntimeError("no setstate")
-
-
-class RaisingInit(Exception):
-    armed = False
-
-    def __init__(self, *args: object) -> None:
-        if not RaisingInit.armed:
-            raise RuntimeError("no init")
-        super().__init__(*args)
-
-
-class RaisingNew(Exception):
-    armed = False
-
-    def __new__(cls, *args: object) -> "RaisingNew":
-        if not RaisingNew.armed:
-            raise RuntimeError("no new")
-        return super().__new__(cls, *args)
-
-
-class RaisingStr(ValueError):
-    def __str__(self) -> str:
-        raise RuntimeError("no str")
-
-    __repr__ = __str__
-
-
-class RaisingEq(Exception):
-    __hash__ = None  # type: ignore[assignment]
-
-    def __eq__(self, other: object) -> bool:
-        raise RuntimeError("no eq")
-
-
-class Hostile(ValueError):
-    """Every touch raises."""
-
-    def __getattribute__(self, name: str) -> Any:
-        raise RuntimeError("no attribute")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise RuntimeError("no attribute")
-
-    def __str__(self) -> str:
-        return "hostile"
-
-
-class Liar(ValueError):
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        return int
-
-
-class HoldsLock(ValueError):
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.lock = threading.Lock()
-        self.code = 7
-
-
-class HoldsLockBase(BaseException):
-    def __init__(self) -> None:
-        super().__init__("base")
-        self.lock = threading.Lock()
-
-
-class Registry(type):
-    """Takes one class and no more."""
-
-    count = 0
-
-    def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> "Registry":
-        mcs.count += 1
-        if mcs.count > 1:
-            raise RuntimeError("no more classes")
-        return super().__new__(mcs, name, bases, body)
-
-
-class OfRegistry(ValueError, metaclass=Registry):
-    def __init_subclass__(cls) -> None:
-        raise RuntimeError("no subclass")
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.lock = threading.Lock()
-
-
-class DeepTrouble(HoldsLock, OSError):
-    """Two builtin bases, of which the second gives the layout."""
-
-
-class ShadowsField(OSError):
-    @property
-    def filename(self) -> str:
-        return "always this file"
-
-
-@dataclasses.dataclass(frozen=True)
-class Frozen(Exception):
-    code: int
-    names: list[str]
-
-
-class Group(ExceptionGroup[Exception]):
-    """Takes more than message and members, and keeps it when split."""
-
-    code: int
-
-    def __new__(cls, message: str, members: list[Exception], code: int) -> "Group":
-        made = super().__new__(cls, message, members)
-        made.code = code
-        return made
-
-    def __init__(self, message: str, members: list[Exception], code: int) -> None:
-        super().__init__(message, members)
-
-    def derive(self, members: Any) -> Any:
-        return Group(self.message, members, self.code)
-
-
-class LockedGroup(ExceptionGroup[Exception]):
-    lock: Any
-
-    def derive(self, members: Any) -> Any:
-        with self.lock:
-            return LockedGroup(self.message, members)
-
-
-class Model(pydantic.BaseModel):
-    size: int
-
-
-class Unloadable:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _refuse, ()
-
-
-def _refuse() -> Never:
-    raise RuntimeError("refuses to be unpickled")
-
+from tests.unit.serialization.transport_classes import (
+    Color,
+    DeepTrouble,
+    Denied,
+    DropsLock,
+    Forgetful,
+    Frozen,
+    Group,
+    HoldsLock,
+    HoldsLockBase,
+    Hostile,
+    KeywordOnly,
+    LeavesLockOut,
+    Liar,
+    LockedGroup,
+    LossyReduce,
+    Model,
+    NoArguments,
+    OfRegistry,
+    OwnReduce,
+    Plain,
+    RaisingEq,
+    RaisingInit,
+    RaisingNew,
+    RaisingReduce,
+    RaisingStr,
+    RefusesToUnpickle,
+    ShadowsField,
+    Slotted,
+    TwoArguments,
+    Unloadable,
+    Unshown,
+)
 
 CASES: dict[str, Callable[[], object]] = {}
 STAND_INS: dict[str, type[BaseException]] = {}
@@ -570,68 +339,6 @@ def missing_module() -> object:
     raise sys.modules["only_on_worker"].Missing("gone", 2)
 
 
-# What each is, as data
-
-
-def text_of(value: object) -> str:
-    try:
-        return without_address(str(value))
-    except RuntimeError as problem:
-        return f"raises {problem!r}"
-
-
-def plain(value: object) -> Any:
-    """Return a picture of `value` that is equal for equal values in any process."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [type(value).__name__, *map(plain, value)]
-    if issubclass(type(value), BaseException):
-        return f"{type(value).__qualname__}: {text_of(value)}"
-    return without_address(repr(value))
-
-
-def without_address(text: str) -> str:
-    return re.sub(r"0x[0-9a-f]+", "0x", text)[:1000]
-
-
-def facts(exc: BaseException, path: tuple[int, ...] = ()) -> dict[str, Any]:
-    """Return what must be the same on both sides."""
-    attributes = dict(BaseException.__dict__["__dict__"].__get__(exc))
-    notes = attributes.pop("__notes__", [])
-    found = {
-        "type": f"{type(exc).__module__}.{type(exc).__qualname__}",
-        "text": text_of(exc),
-        "args": plain(BaseException.__dict__["args"].__get__(exc)),
-        "attributes": plain(attributes),
-        "fields": {},
-        "notes": notes,
-        "suppress": BaseException.__dict__["__suppress_context__"].__get__(exc),
-        "lines": [
-            (frame.filename, frame.name, frame.lineno)
-            for frame in traceback.extract_tb(BaseException.__dict__["__traceback__"].__get__(exc))
-        ],
-    }
-    for owner in type(exc).__mro__:
-        if owner in (BaseException, object) or issubclass(owner, BaseExceptionGroup):
-            continue
-        for name, field in vars(owner).items():
-            if isinstance(field, types.MemberDescriptorType | types.GetSetDescriptorType) and name[:2] != "__":
-                try:
-                    value = field.__get__(exc)
-                except (AttributeError, TypeError):
-                    value = "unset"
-                found["fields"][name] = plain(value) if name != "obj" else None
-    if len(path) < 6:
-        for name in ("__cause__", "__context__"):
-            other = BaseException.__dict__[name].__get__(exc)
-            if other is not None:
-                found[name] = "cycle" if id(other) in path else facts(other, (*path, id(exc)))
-        if issubclass(type(exc), BaseExceptionGroup):
-            found["members"] = [facts(member, (*path, id(exc))) for member in exc.exceptions]  # type: ignore[attr-defined]
-    return found
-
-
 def raised(name: str) -> BaseException:
     """Return the exception of a case, raised."""
     try:
@@ -639,39 +346,3 @@ def raised(name: str) -> BaseException:
     except BaseException as error:  # they are not all Exceptions
         return error
     raise AssertionError(f"{name} did not raise")
-
-
-def mro_names(exc: BaseException) -> list[str]:
-    return [f"{cls.__module__}.{cls.__qualname__}" for cls in type(exc).__mro__]
-
-
-def _each() -> Iterator[tuple[str, BaseException]]:
-    for name in CASES:
-        yield name, raised(name)
-
-
-def main(what: str, file: str, *options: str) -> None:
-    if "--tblib" in options:
-        from tblib import pickling_support
-
-        pickling_support.install()
-    if what == "pack":
-        packed = {name: (facts(error), pack_error(error)) for name, error in _each()}
-        with open(file, "wb") as target:
-            pickle.dump(packed, target)
-        return
-    with open(file, "rb") as source:
-        packed = pickle.load(source)
-    arrived = {}
-    for name, (_, data) in packed.items():
-        error = unpack_error(data)
-        again = pickle.loads(pickle.dumps(error)) if issubclass(type(error), StandIn) else error
-        arrived[name] = (facts(error), issubclass(type(error), StandIn), mro_names(error), facts(again))
-    print(json.dumps(arrived))
-
-
-if __name__ == "__main__":
-    # The classes of the cases are to live in a module of their own, as on a worker.
-    from tests.unit.serialization import transport_cases
-
-    transport_cases.main(*sys.argv[1:])
