@@ -93,7 +93,7 @@ class CountsNoLostAttempts(Processes):
         return replace(outcome, attempts=outcome.attempts - run.reruns)
 
 
-@breaks("S1-told", within=15)
+@breaks("S1-reported", within=15)
 class ShowsFailedAsCompleted(Threads):
     def change(self, run: Run, outcome: Outcome) -> Outcome:
         if type(outcome.error).__name__ == "HoldsLock":
@@ -101,7 +101,7 @@ class ShowsFailedAsCompleted(Threads):
         return outcome
 
 
-@breaks("S1-told", within=15)
+@breaks("S1-reported", within=15)
 class ShowsCrashedAsRunning(Threads):
     def change(self, run: Run, outcome: Outcome) -> Outcome:
         if outcome.error is not None and isinstance(outcome.error.__cause__, SystemExit):

@@ -22,7 +22,7 @@ class StopsRunningRuns(Threads):
         super().finish(KeyboardInterrupt)
 
 
-@breaks("E1-told")
+@breaks("E1-counted")
 class LogsNothing(Threads):
     def start_engine(self) -> None:
         super().start_engine()

@@ -50,7 +50,7 @@ def unawaited(run: Subject) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@case("S1-told", "After the flow run the Prefect API shows the state of the outcome for every run.")
+@case("S1-reported", "After the flow run the Prefect API shows the state of the outcome for every run.")
 def api_agrees(run: Subject) -> None:
     """End runs in every way and read their states back."""
     started = run.path("started")

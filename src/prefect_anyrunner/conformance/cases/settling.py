@@ -141,7 +141,7 @@ def kept(run: Subject) -> None:
     assert second.status is Status.CANCELLED or isinstance(second.error, task_errors.TwoArguments), second
 
 
-@case("E1-told", "One log line gives the number of runs that were never awaited.")
+@case("E1-counted", "One log line gives the number of runs that were never awaited.")
 def unawaited_logged(run: Subject) -> None:
     """Submit three runs and wait for one of them."""
     messages: list[str] = []
