@@ -96,8 +96,8 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
             return
         with self._pool_lock:
             pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.end()
+        if pool is not None and (unsent := pool.end()):
+            self.logger.warning("%d worker processes ended before the API had all their logs and events.", unsent)
         for retiring in self._retiring:
             retiring.join()
         self._retiring.clear()

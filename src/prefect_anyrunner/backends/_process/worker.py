@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from prefect_anyrunner._prefect.private import initialize_process_worker
 from prefect_anyrunner._worker.messages import RunRequest, RunResult, process_name
 from prefect_anyrunner._worker.run import run_request
+from prefect_anyrunner._worker.unsent import SEND_SECONDS, send_unsent
 from prefect_anyrunner.backends._process.claims import ClaimFolder
+from prefect_anyrunner.backends._process.pool import UNSENT_CODE, exit_worker
+
+_SEND_SECONDS_IN_BODY = 1.0
+"""Seconds that a worker gets to send its logs and events if it is stopped inside a body: other processes wait for it."""
+_EXIT_SECONDS = 2.0
+"""Seconds in which a worker then ends, even if a body has left something that keeps Python from exiting."""
 
 
 class ProcessHost:
@@ -35,6 +46,7 @@ class ProcessHost:
 
 
 _host: ProcessHost | None = None
+_in_body = False
 
 
 def start_worker(folder: str, messages: Any, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
@@ -50,5 +62,33 @@ def start_worker(folder: str, messages: Any, initializer: Callable[..., Any] | N
 
 def run_here(request: RunRequest) -> RunResult:
     """Run one request in this worker process."""
+    global _in_body
     assert _host is not None
-    return run_request(_host, request)
+    signal.signal(signal.SIGTERM, _end)  # before each run, because a body may have changed it
+    _in_body = True
+    try:
+        return run_request(_host, request)
+    finally:
+        _in_body = False
+
+
+def _end(*_: Any) -> None:
+    """End this process once the API has its logs and events."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sent = threading.Event()
+
+    def send() -> None:
+        if send_unsent():
+            sent.set()
+
+    # In a thread of its own, because the interrupted code of this thread may hold a lock that sending needs.
+    sending = threading.Thread(target=send, daemon=True)
+    with suppress(RuntimeError):  # a body has used up the threads that the system allows
+        sending.start()
+        sending.join(_SEND_SECONDS_IN_BODY if _in_body else SEND_SECONDS)
+    code = signal.SIGTERM if sent.is_set() else UNSENT_CODE
+    late = threading.Timer(_EXIT_SECONDS, os._exit, (code,))  # pebble waits without limit for what a body has started
+    late.daemon = True
+    with suppress(RuntimeError):
+        late.start()
+    exit_worker(code)
