@@ -100,6 +100,7 @@ def test_a_runner_that_has_stopped_its_cluster_can_start_another(prefect_server:
 def test_a_temporary_cluster_gives_up_no_worker_that_died(chosen: str | None, prefect_server: str) -> None:
     import dask.config
     import distributed  # noqa: F401  # brings the setting
+    from dask.utils import parse_timedelta
 
     setting = "distributed.deploy.lost-worker-timeout"
     with dask.config.set({setting: chosen} if chosen else {}):
@@ -108,7 +109,7 @@ def test_a_temporary_cluster_gives_up_no_worker_that_died(chosen: str | None, pr
             cluster_kwargs={"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
         ) as runner:
             runner.submit(double, {"number": 1}).wait()
-            assert dask.config.get(setting) == (chosen or "1 day")
+            assert parse_timedelta(dask.config.get(setting)) == parse_timedelta(chosen or "1 day")
         assert dask.config.get(setting) == before
 
 

@@ -1,4 +1,4 @@
-"""Names of distributed that it does not document; `tests/unit/backends/test_engine_names.py` says when one has moved."""
+"""Names of distributed that it does not document; `tests/unit/backends/test_engine_names.py` notices when one moves."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from prefect_anyrunner.backends._process.claims import ClaimFolder
 from prefect_anyrunner.backends._process.pool import UNSENT_CODE, exit_worker
 
 _SEND_SECONDS_IN_BODY = 1.0
-"""Seconds that a worker gets to send its logs and events if it is stopped inside a body: other processes wait for it."""
+"""Seconds that a worker gets to send its logs and events if it is stopped in a body: other processes wait for it."""
 _EXIT_SECONDS = 2.0
 """Seconds in which a worker then ends, even if a body has left something that keeps Python from exiting."""
 
