@@ -26,7 +26,7 @@ class Settings:
         """Return a new runner with every setting of this one, and with what a subclass has added."""
         twin = type(self).__new__(type(self))
         vars(twin).update(vars(self))
-        _initialize(twin, self.current_settings())
+        twin.__setstate__(self.current_settings())
         return twin
 
     def __eq__(self, other: object) -> bool:
@@ -39,13 +39,9 @@ class Settings:
         return self.current_settings()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        _initialize(self, state)
+        # By the class that declares the settings: the `__init__` of a user's subclass may take other arguments.
+        _declaring_class(self).__init__(self, **state)
 
 
 def _declaring_class(runner: Settings) -> type[Settings]:
     return next(cls for cls in type(runner).__mro__ if "settings" in vars(cls))
-
-
-def _initialize(runner: Settings, settings: dict[str, Any]) -> None:
-    # By the class that declares the settings: the `__init__` of a user's subclass may take other arguments.
-    _declaring_class(runner).__init__(runner, **settings)

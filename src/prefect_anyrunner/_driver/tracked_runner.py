@@ -35,6 +35,7 @@ from prefect_anyrunner._serialization.unpack import unpack_error
 from prefect_anyrunner._worker.engine import run_engine
 from prefect_anyrunner._worker.messages import RunResult
 
+_NOT_STARTED = "Task runner is not started: use it in a `with` block, or as the task runner of a flow."
 _RESENDS = 20
 """How often a run that never started is sent again when the workers that held it die, before it counts as crashed."""
 
@@ -68,6 +69,9 @@ class TrackedRunner(Settings, RunnerHooks):
         """Stop the engine if it was started here; every run has ended."""
         super().__exit__(exc_type, exc_value, traceback)  # type: ignore[misc]
 
+    def before_submit(self) -> None:
+        """Start what the first run needs. It is called for each run, in the context of the caller of `submit`."""
+
     def prepare(self, run: Run, scope: MapScope | None) -> bool:
         """Make `run` ready to be sent, as part of a `map` if there is a scope; return False if that ended the run."""
         return True
@@ -96,7 +100,7 @@ class TrackedRunner(Settings, RunnerHooks):
         upstreams = UpstreamWaiter(
             self.name,
             self._on_ready,
-            lambda run, exc: self.end(run, ends.crashed(run, f"It could not be prepared: {exc!r}", exc)),
+            lambda run, exc: self.end(run, ends.crashed(run, f"it could not be prepared: {exc!r}", exc)),
         )
         return Parts(ledger, upstreams, Stopping(ledger, self, self.logger))
 
@@ -111,7 +115,7 @@ class TrackedRunner(Settings, RunnerHooks):
 
     def _started_parts(self) -> Parts:
         if self._parts is None:
-            raise RuntimeError("Task runner is not started: use it in a `with` block, or as the task runner of a flow.")
+            raise RuntimeError(_NOT_STARTED)
         return self._parts
 
     # --- submit --------------------------------------------------------------------------------------------------
@@ -129,7 +133,8 @@ class TrackedRunner(Settings, RunnerHooks):
         arguments hold makes this raise (rule V1); `RuntimeError` if the runner is not started.
         """
         if not self._started:
-            raise RuntimeError("Task runner is not started: use it in a `with` block, or as the task runner of a flow.")
+            raise RuntimeError(_NOT_STARTED)
+        self.before_submit()
         wait_for = list(wait_for) if wait_for is not None else None
         run = self._track(task, parameters, wait_for, dependencies)
         self._started_parts().upstreams.watch(run)
@@ -199,7 +204,7 @@ class TrackedRunner(Settings, RunnerHooks):
                 run_engine, run.task, run.task_run, run.parameters, claim=run.claim, wait_for=run.wait_for
             )
         except BaseException as exc:
-            self.end(run, ends.crashed(run, f"Its upstream runs could not be resolved: {exc!r}", exc))
+            self.end(run, ends.crashed(run, f"its upstream runs could not be resolved: {exc!r}", exc))
             return
         self.end(run, ends.from_state(run, None))
 

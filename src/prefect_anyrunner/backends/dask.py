@@ -11,12 +11,10 @@ from typing import Any, ClassVar
 import distributed
 import prefect_dask
 from distributed import secede
-from prefect.client.schemas.objects import RunInput
 from prefect.task_runners import TaskRunner
 from prefect_dask.client import PrefectDaskClient
 
 from prefect_anyrunner._base.errors import EngineUnreachable, SpecError
-from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.modules import pickled_by_value
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
@@ -206,17 +204,9 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
 
     # --- hooks ---------------------------------------------------------------------------------------------------
 
-    def submit(
-        self,
-        task: Any,
-        parameters: dict[str, Any],
-        wait_for: Any = None,
-        dependencies: dict[str, set[RunInput]] | None = None,
-    ) -> AnyFuture[Any]:
-        """Submit one task run; see `TrackedRunner.submit`."""
-        if self._started:
-            self._connect()  # in the flow's own context, because a client and a performance report end where they began
-        return super().submit(task, parameters, wait_for, dependencies)
+    def before_submit(self) -> None:
+        """Connect in the flow's own context, because a client and a performance report end where they began."""
+        self._connect()
 
     def dispatch(self, runs: list[Run]) -> None:
         """Send runs to the cluster."""

@@ -14,11 +14,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import pebble
 import prefect.task_runners
-from prefect.client.schemas.objects import RunInput
 from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner._driver import ends
-from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.ledger import Sending
 from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
@@ -108,18 +106,11 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
 
     # --- hooks ---------------------------------------------------------------------------------------------------
 
-    def submit(  # type: ignore[override]  # Prefect's overloads differ in the future's class only
-        self,
-        task: Any,
-        parameters: dict[str, Any],
-        wait_for: Any = None,
-        dependencies: dict[str, set[RunInput]] | None = None,
-    ) -> AnyFuture[Any]:
-        """Submit one task run; see `TrackedRunner.submit`."""
-        if self._started and self._threads is None:
+    def before_submit(self) -> None:
+        """Start the pool, so that workers start while the first requests are built."""
+        if self._threads is None:
             with self._pool_lock:
-                self._current_pool()  # workers start while the first requests are built
-        return super().submit(task, parameters, wait_for, dependencies)
+                self._current_pool()
 
     def prepare(self, run: Run, scope: MapScope | None) -> bool:
         """Build the request of `run`, unless it runs in a thread of this process."""
