@@ -165,10 +165,13 @@ def what_it_is_like() -> dict[str, Any]:
         client = repr(distributed.get_client())
     except ValueError:
         client = "none"
+    config = copy.deepcopy(dask.config.config)
+    # Without bokeh each scheduler of Dask adds a route to this list, for good.
+    config["distributed"]["scheduler"]["http"].pop("routes")
     return {
-        "environment": dict(os.environ),
+        **{f"variable {name}": value for name, value in os.environ.items()},
         "signals": actions,
-        "dask.config": copy.deepcopy(dask.config.config),
+        "dask.config": config,
         "ray": ray.is_initialized(),
         "client": client,
         "folder": os.getcwd(),
@@ -190,7 +193,11 @@ def main() -> None:
     before = what_it_is_like()
     returned = in_threads() if plan["mode"] == "threads" else asyncio.run(in_asyncio())
     after = what_it_is_like()
-    changed = {name: [str(before[name]), str(after[name])] for name in before if before[name] != after[name]}
+    changed = {
+        name: [str(before.get(name)), str(after.get(name))]
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    }
     print("\n" + json.dumps({"returned": returned, "changed": changed, "left": left_behind()}, default=str), flush=True)
 
 

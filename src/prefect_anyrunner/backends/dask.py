@@ -24,7 +24,7 @@ from prefect_anyrunner.backends._dask.cluster import (
     adapt,
     check_cluster,
     default_cluster,
-    keep_dead_workers_coming_back,
+    local_cluster_is_up,
     unreachable,
 )
 from prefect_anyrunner.backends._dask.entry import import_worker
@@ -157,7 +157,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             if asked is None and self.cluster_class is None and not self.cluster_kwargs:
                 asked = default_cluster()
             if not isinstance(asked, str):
-                self._exit_stack.enter_context(keep_dead_workers_coming_back())
+                self._exit_stack.enter_context(local_cluster_is_up())
             if asked is None:
                 made_by: Any = self.resolved_cluster_class or self.cluster_class or distributed.LocalCluster
                 asked = self._exit_stack.enter_context(made_by(**self.cluster_kwargs))

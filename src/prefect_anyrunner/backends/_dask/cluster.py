@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import dask.config
 import distributed
 from prefect.utilities.asyncutils import run_coro_as_sync
 
+from prefect_anyrunner._base.environment import restore_environment
 from prefect_anyrunner._base.versions import running
 from prefect_anyrunner._driver.modules import user_modules
 from prefect_anyrunner._driver.preflight import api_of_flow, check_answer, probe_expression
@@ -23,30 +25,38 @@ _LOST_WORKER = "distributed.deploy.lost-worker-timeout"
 _DEFAULT = "15s"
 _PATIENT = "86400.0s"
 """A day, in a spelling that no user chooses, so that it is recognised as ours."""
+_WORKERS_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _clusters = 0
+_environment: dict[str, str | None] = {}
 _lock = threading.Lock()
 
 
 @contextmanager
-def keep_dead_workers_coming_back() -> Iterator[None]:
-    """Hold this while a local cluster is up, so that a worker that died comes back each time.
+def local_cluster_is_up() -> Iterator[None]:
+    """Hold this while a cluster of this process is up, because such clusters change the state of the whole process.
 
-    Dask's configuration belongs to the whole process: the first cluster changes it, the last one restores it.
+    The first cluster changes Dask's configuration, so that a worker that died comes back each time. The last cluster
+    restores it, and the environment variables that Dask sets here for good before it starts workers.
     """
     global _clusters
     with _lock:
-        # A cluster gives up for good on a worker that it does not see 15 s after a death, although that worker may have
-        # come back and died again. Another value than Dask's default was chosen by somebody, so it stays.
-        if _clusters == 0 and dask.config.get(_LOST_WORKER) == _DEFAULT:
-            dask.config.set({_LOST_WORKER: _PATIENT})
+        if _clusters == 0:
+            # A cluster gives up for good on a worker that it does not see 15 s after a death, although that worker may
+            # have come back and died again. Another value than Dask's default was chosen by somebody, so it stays.
+            if dask.config.get(_LOST_WORKER) == _DEFAULT:
+                dask.config.set({_LOST_WORKER: _PATIENT})
+            names = (*(dask.config.get(_WORKERS_ENVIRONMENT) or ()), "PYTHONHASHSEED", "__DASK_PARENT_PID")
+            _environment.update({name: os.environ.get(name) for name in names})
         _clusters += 1
     try:
         yield
     finally:
         with _lock:
             _clusters -= 1
-            if _clusters == 0 and dask.config.get(_LOST_WORKER) == _PATIENT:  # else somebody chose it meanwhile
-                dask.config.set({_LOST_WORKER: _DEFAULT})
+            if _clusters == 0:
+                if dask.config.get(_LOST_WORKER) == _PATIENT:  # else somebody chose it meanwhile
+                    dask.config.set({_LOST_WORKER: _DEFAULT})
+                restore_environment(_environment)
 
 
 def default_cluster() -> Any:

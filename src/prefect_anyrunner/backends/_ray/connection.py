@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray.runtime_context import get_runtime_context  # unlike `ray.get_runtime_context`, it never starts a Ray
 
+from prefect_anyrunner._base.environment import restore_environment
 from prefect_anyrunner._base.errors import EngineUnreachable
 from prefect_anyrunner.backends._ray.addresses import OWN, connected_to, is_same, set_token
 from prefect_anyrunner.backends._ray.signals import signals_kept
@@ -79,7 +80,7 @@ def leave(connection: Connection) -> None:
             connection.end()
             if _current is connection:
                 _current = None
-                _restore_environment()
+                restore_environment(_environment)
 
 
 def _check_same(address: str) -> None:
@@ -96,7 +97,7 @@ def _check_same(address: str) -> None:
 
 
 def _started(start: Callable[[], Any], *, own: bool) -> Connection:
-    _restore_environment()  # of a Ray that somebody else has stopped
+    restore_environment(_environment)  # of a Ray that somebody else has stopped
     before = dict(os.environ)
     ended = threading.Event()
     try:
@@ -111,7 +112,7 @@ def _started(start: Callable[[], Any], *, own: bool) -> Connection:
             ray.shutdown()  # what has come up so far
         ended.set()
         _note_environment(before)
-        _restore_environment()
+        restore_environment(_environment)
         raise
 
 
@@ -156,12 +157,3 @@ def _note_environment(before: dict[str, str]) -> None:
         # Another thread may change the environment meanwhile; these are Ray's.
         if (name.startswith("RAY_") or name == "PYTHONBREAKPOINT") and before.get(name) != os.environ.get(name):
             _environment[name] = before.get(name)
-
-
-def _restore_environment() -> None:
-    for name, value in _environment.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    _environment.clear()
