@@ -30,8 +30,8 @@ _SCALARS = frozenset({bool, bytes, complex, float, int, str, type(None), date, d
 _BY_NAME = (types.ModuleType, types.BuiltinFunctionType, types.FunctionType, type, logging.Logger, enum.Enum)
 """Types whose objects a worker finds by name, provided that no other function and no class came by value."""
 _STEADY = (*_BY_NAME, re.Pattern, uuid.UUID, PurePath)
-_BY_CLOUDPICKLE = frozenset({"_make_function", "_function_setstate", "_builtin_type", "subimport"})
-"""Names of cloudpickle that rebuild a function which needs no class, no enclosing variable and no module of its own."""
+_OF_FUNCTIONS = frozenset({"_make_function", "_function_setstate", "_builtin_type", "subimport", "code_of_file"})
+"""Names that rebuild a function, by cloudpickle or our pickler, if it needs no class, closure or module of its own."""
 _REACHES_GLOBALS = frozenset({"globals", "exec", "eval", "__globals__", "_getframe", "currentframe"})
 _COLLECT_BYTES = 128 * 2**20
 """Bytes of tasks unpickled anew, which take about as much memory, before a worker's garbage is collected."""
@@ -78,7 +78,7 @@ class _Watching(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name)
         if module.partition(".")[0] in ("cloudpickle", "prefect_anyrunner"):
-            if name not in _BY_CLOUDPICKLE:
+            if name not in _OF_FUNCTIONS:
                 self.is_steady = False
             elif name == "_make_function":
                 return self._counted(found)
