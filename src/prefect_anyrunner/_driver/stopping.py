@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import wait
 from uuid import UUID
 
+from prefect.context import TaskRunContext
+
 from prefect_anyrunner._driver.ends import FLOW_ENDED, NOT_STARTED, cancelled
 from prefect_anyrunner._driver.hooks import RunnerHooks
 from prefect_anyrunner._driver.ledger import RunLedger
@@ -33,7 +35,9 @@ class Stopping:
         sent = [run for run in runs if run.phase is Phase.SENT]
         done |= self._end_revoked(sent, NOT_STARTED)
         if running:
-            for run in sent:
+            # The run that calls this comes last: on threads, it is interrupted at once.
+            caller = TaskRunContext.get()
+            for run in sorted(sent, key=lambda run: caller is not None and run.id == caller.task_run.id):
                 if run.id not in done and run.phase is not Phase.ENDED:
                     self.request_stop(run)
                     done.add(run.id)

@@ -12,6 +12,7 @@ _RERUN_LOST = Option("int", "how often a run lost with its worker is executed ag
 _CONNECT_TIMEOUT = Option(
     "float", "seconds until an address that does not answer is given up; 10 by default", 0, above=True, when="address"
 )
+_OTHER_PROCESS = "Prefect rolls back the tasks of a transaction that ran in its process, and these run in another one"
 _LOCAL_CLUSTER = ("n_workers", "threads_per_worker", "memory_limit", "processes")
 
 
@@ -33,6 +34,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
         "process": Backend(
             name="process",
             build="prefect_anyrunner.backends.process:build",
+            lacks={Capability.ROLL_BACK_IN_FLOW: _OTHER_PROCESS},
             options={
                 "max_workers": Option("int", "processes at most", minimum=1),
                 "rerun_lost": _RERUN_LOST,
@@ -47,6 +49,8 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
             schemes={"dask": "tcp://", "dask+tls": "tls://"},
             lacks={
                 Capability.INTERRUPT_BLOCKING: "Dask runs tasks in threads, and Python cannot interrupt a C call there",
+                Capability.ROLL_BACK_IN_TASK: _OTHER_PROCESS,
+                Capability.ROLL_BACK_IN_FLOW: _OTHER_PROCESS,
             },
             options={
                 "n_workers": Option("int", "worker processes", minimum=1, when="temporary"),
@@ -74,6 +78,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
             install="pip install 'prefect-anyrunner[ray]'",
             schemes={"ray": "ray://"},
             words=("auto",),
+            lacks={Capability.ROLL_BACK_IN_TASK: _OTHER_PROCESS, Capability.ROLL_BACK_IN_FLOW: _OTHER_PROCESS},
             options={
                 "num_cpus": Option("int", "CPUs that Ray may use", minimum=1, when="temporary"),
                 "num_gpus": Option("int", "GPUs that Ray may use", minimum=0, when="temporary"),

@@ -30,6 +30,8 @@ class Capability(StrEnum):
     SEPARATE_PROCESS = "run tasks outside the flow's process"
     SURVIVE_WORKER_DEATH = "lose a worker without losing the flow's process"
     INTERRUPT_BLOCKING = "interrupt a blocking C call"
+    ROLL_BACK_IN_TASK = "roll back what a task has submitted when the task fails"
+    ROLL_BACK_IN_FLOW = "roll back what a flow has submitted in a transaction that fails"
 
 
 Kind = Literal["int", "float", "bool", "text", "bytes", "file", "table"]
