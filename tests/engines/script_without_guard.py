@@ -52,3 +52,43 @@ except* Refused as failed:
     assert refused.args == (Day("sun"),)
     print("done")
 """
+
+INITIALIZER = """
+from multiprocessing import get_context
+
+from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
+
+class Licence:
+    def __init__(self, number):
+        self.number = number
+
+
+def start(licence, queue):
+    import builtins
+
+    builtins.licence = licence
+    queue.put(licence.number)
+
+
+@task
+def licence_number():
+    import builtins
+
+    return builtins.licence.number
+
+
+def with_initializer():
+    queue = get_context("spawn").SimpleQueue()
+    runner = ProcessPoolTaskRunner(max_workers=1, initializer=start, initargs=(Licence(7), queue))
+    assert nightly_numbers.with_options(task_runner=runner)() == 7
+    assert queue.get() == 7
+    print("done")
+
+
+@flow
+def nightly_numbers():
+    return licence_number.submit().result()
+
+
+with_initializer()
+"""

@@ -13,12 +13,14 @@ import psutil
 import pytest
 
 from tests.engines.four_runners import OURS
-from tests.engines.script_without_guard import CALL, TOP
+from tests.engines.script_without_guard import CALL, INITIALIZER, TOP
 
+PROCESS = "process://?max_workers=1"
+DASK = "dask://?n_workers=1&threads_per_worker=1"
 SPECS = [
     "thread",
-    "process://?max_workers=1",
-    pytest.param("dask://?n_workers=1&threads_per_worker=1", marks=pytest.mark.dask),
+    PROCESS,
+    pytest.param(DASK, marks=pytest.mark.dask),
 ]
 README = Path(__file__).parents[2] / "README.md"
 
@@ -134,6 +136,39 @@ def test_the_top_of_a_script_runs_once(
     way: Callable[[Path, str], Ran], spec: str, prefect_server: str, tmp_path: Path
 ) -> None:
     way(tmp_path, spec).check()
+
+
+def test_a_process_of_the_users_that_imports_the_script_ends_with_one_sentence(
+    prefect_server: str, tmp_path: Path
+) -> None:
+    (tmp_path / "nightly.py").write_text(
+        f"{TOP}\nnightly([])\nfrom multiprocessing import get_context\n"
+        "own = get_context('spawn').Process(target=print)\nown.start()\nown.join()\nprint(own.exitcode)\n"
+    )
+    ran = Ran(tmp_path, PROCESS, ["nightly.py"])
+    assert ran.code == 0, ran.stderr
+    assert ran.stdout.split() == ["1"], ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert ran.stderr.count('Put the call of the flow under `if __name__ == "__main__":`') == 1, ran.stderr
+
+
+@pytest.mark.dask
+def test_dask_workers_that_import_the_script_by_the_users_choice_end_the_flow_with_one_sentence(
+    prefect_server: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("distributed")
+    choice = "import dask\ndask.config.set({'distributed.worker.multiprocessing-method': 'forkserver'})\n"
+    (tmp_path / "nightly.py").write_text(choice + TOP + "nightly([Day('mon')])\n")
+    ran = Ran(tmp_path, DASK, ["nightly.py"])
+    assert ran.code == 1
+    (error,) = [line for line in ran.stderr.splitlines() if "EngineUnreachable: " in line]
+    assert "'forkserver', which imports the script" in error
+    assert ran.stderr.endswith(f"{error}\n"), ran.stderr
+
+
+def test_initializer_and_its_arguments_may_be_of_the_script(prefect_server: str, tmp_path: Path) -> None:
+    (tmp_path / "nightly.py").write_text(TOP + INITIALIZER)
+    Ran(tmp_path, "process", ["nightly.py"]).check()
 
 
 @pytest.mark.parametrize("spec", OURS)

@@ -45,7 +45,9 @@ def module_without_spec() -> dict[str, ModuleType]:
     flow = FlowRunContext.get()
     name = getattr(flow and flow.flow and flow.flow.fn, "__module__", None) or "__main__"
     module = sys.modules.get(name)
-    if module is None or name == "__main__" or module.__spec__ is not None:  # `__main__` always travels by value
+    if (
+        module is None or name == "__main__" or getattr(module, "__spec__", None) is not None
+    ):  # `__main__` always travels by value
         return {}
     return {name: module}
 
