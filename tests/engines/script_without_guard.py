@@ -54,41 +54,56 @@ except* Refused as failed:
 """
 
 INITIALIZER = """
-from multiprocessing import get_context
-
 from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
+
 
 class Licence:
     def __init__(self, number):
         self.number = number
 
 
-def start(licence, queue):
+def start(licence):
     import builtins
 
     builtins.licence = licence
-    queue.put(licence.number)
 
 
 @task
-def licence_number():
+def read_licence():
     import builtins
 
-    return builtins.licence.number
+    return builtins.licence
 
 
-def with_initializer():
-    queue = get_context("spawn").SimpleQueue()
-    runner = ProcessPoolTaskRunner(max_workers=1, initializer=start, initargs=(Licence(7), queue))
-    assert nightly_numbers.with_options(task_runner=runner)() == 7
-    assert queue.get() == 7
-    print("done")
+@flow(task_runner=ProcessPoolTaskRunner(max_workers=1, initializer=start, initargs=(Licence(7),)))
+def licensed():
+    return read_licence.submit().result()
 
 
-@flow
-def nightly_numbers():
-    return licence_number.submit().result()
+licence = licensed()
+assert type(licence) is Licence
+assert licence.number == 7
+print("done")
+"""
+
+WORKER_DIES = """
+import signal
+
+from prefect_anyrunner import settle
 
 
-with_initializer()
+@task
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@flow(task_runner=AnyTaskRunner())
+def surviving():
+    (died,) = settle([die.submit()])
+    (ran,) = gather([load.submit(Day("mon"))])
+    return [died.status, ran[0]]
+
+
+assert surviving() == ["crashed", Day("mon")]
+print("done")
 """

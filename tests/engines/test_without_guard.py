@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.engines.four_runners import OURS
-from tests.engines.script_without_guard import CALL, INITIALIZER, TOP
+from tests.engines.script_without_guard import CALL, INITIALIZER, TOP, WORKER_DIES
 
 PROCESS = "process://?max_workers=1"
 DASK = "dask://?n_workers=1&threads_per_worker=1"
@@ -108,15 +108,6 @@ def with_guard(folder: Path, spec: str) -> Ran:
     return Ran(folder, spec, ["nightly.py"])
 
 
-def under_pytest(folder: Path, spec: str) -> Ran:
-    body = "".join(f"    {line}\n" for line in CALL.splitlines())
-    (folder / "test_nightly.py").write_text(f"{TOP}\ndef test_nightly():\n{body}")
-    ran = Ran(folder, spec, ["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_nightly.py"])
-    assert "1 passed" in ran.stdout, ran.stdout
-    ran.stdout = "done"
-    return ran
-
-
 WAYS = [
     as_file,
     as_module,
@@ -126,7 +117,6 @@ WAYS = [
     by_runpy_as_main,
     with_arguments,
     with_guard,
-    under_pytest,
 ]
 
 
@@ -136,6 +126,24 @@ def test_the_top_of_a_script_runs_once(
     way: Callable[[Path, str], Ran], spec: str, prefect_server: str, tmp_path: Path
 ) -> None:
     way(tmp_path, spec).check()
+
+
+@pytest.mark.parametrize("spec", SPECS[1:])
+def test_the_worker_that_takes_the_place_of_a_dead_one_does_not_import_the_script(
+    spec: str, prefect_server: str, tmp_path: Path
+) -> None:
+    (tmp_path / "nightly.py").write_text(TOP + WORKER_DIES)
+    Ran(tmp_path, spec, ["nightly.py"]).check()
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_flow_in_a_test_runs_as_on_threads(spec: str, prefect_server: str, tmp_path: Path) -> None:
+    body = "".join(f"    {line}\n" for line in CALL.splitlines())
+    (tmp_path / "test_nightly.py").write_text(f"{TOP}\ndef test_nightly():\n{body}")
+    ran = Ran(tmp_path, spec, ["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_nightly.py"])
+    assert "1 passed" in ran.stdout, ran.stdout
+    assert ran.times == 1 if spec == "thread" else ran.times > 1  # workers import the module of a test, as any module
+    assert not ran.left
 
 
 def test_a_process_of_the_users_that_imports_the_script_ends_with_one_sentence(

@@ -21,6 +21,7 @@ from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._serialization.values import dumps
 from prefect_anyrunner._worker.contexts import current_worker
 from prefect_anyrunner._worker.messages import RunRequest
 from prefect_anyrunner.backends._process.claims import ClaimFolder
@@ -170,11 +171,17 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
                 broken=self._on_pool_broken,
                 max_workers=self._max_workers,
                 initializer=start_worker,
-                initargs=(self._shared_folder().path, messages, self._initializer, self._initargs),
+                initargs=(self._shared_folder().path, messages, self._packed_initializer()),
                 context=worker_context(),
             )
             _ = self._pool.active  # starts it
         return self._pool
+
+    def _packed_initializer(self) -> bytes | None:
+        if self._initializer is None:
+            return None
+        # As bytes, so that functions and classes of the script travel to a new process as they do with a task.
+        return dumps((self._initializer, self._initargs), what="the initializer of the process pool")
 
     def _schedule(self, sending: Sending) -> None:
         run, claim, request = sending
