@@ -33,7 +33,9 @@ def endless(folder: str) -> int:
 @flow
 def many(folder: str) -> list[int]:
     (Path(folder) / "flow-run").write_text(str(runtime.flow_run.id))
-    return settle([long.submit(folder, number) for number in range(50)]).results()
+    futures = [long.submit(folder, number) for number in range(50)]
+    (Path(folder) / "submitted").touch()
+    return settle(futures).results()
 
 
 @flow

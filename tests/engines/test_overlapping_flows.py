@@ -10,8 +10,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+from tests.engines.states_in_api import check_task_runs, flow_run_state
 
 pytestmark = [pytest.mark.ray, pytest.mark.dask, pytest.mark.timeout(420)]
 SCRIPT = Path(__file__).with_name("overlapping_flows.py")
@@ -46,7 +46,8 @@ def test_flows_at_once(case: str, mode: str, ray_head: str, dask_cluster: str) -
     inner = len(plan["inner"])
     for i, (flow_run_id, results) in enumerate(told["returned"]):
         assert results == [[2 * i, 2 * i + 2], [2 * i + 4, 2 * i + 6], *[[2 * i]] * inner], told
-        check_states(UUID(flow_run_id), task_runs=4 + inner)
+        assert flow_run_state(UUID(flow_run_id)) == "Completed"
+        check_task_runs(UUID(flow_run_id), Completed=4 + inner)
     assert told["changed"] == {}
     assert told["left"] == []
 
@@ -81,11 +82,3 @@ def run(plan: dict[str, Any]) -> Any:
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def check_states(flow_run_id: UUID, *, task_runs: int) -> None:
-    with get_client(sync_client=True) as client:
-        flow_run = client.read_flow_run(flow_run_id)
-        assert flow_run.state is not None and flow_run.state.name == "Completed"
-        found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
-    assert [each.state and each.state.name for each in found] == ["Completed"] * task_runs

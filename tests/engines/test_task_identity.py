@@ -55,11 +55,12 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("kind", RUNNERS)
 def test_tasks_whose_source_cannot_be_read_are_told_apart(kind: str, address: str, tmp_path: Path) -> None:
     """The cache policy then looks at the code of `task.fn`: of one code for all, one result would be that of all."""
-    spec = f"{kind}://{address.removeprefix('tcp://')}" if address else kind
+    spec = {"dask": f"dask://{address.removeprefix('tcp://')}", "ray": "ray://auto"}.get(kind, kind)
+    engine = {"RAY_ADDRESS": address} if kind == "ray" else {}
     done = subprocess.run(
         [sys.executable, "-", spec],
         input=SCRIPT,
-        env=os.environ | {"PREFECT_LOCAL_STORAGE_PATH": str(tmp_path), "PREFECT_LOGGING_LEVEL": "ERROR"},
+        env=os.environ | engine | {"PREFECT_LOCAL_STORAGE_PATH": str(tmp_path), "PREFECT_LOGGING_LEVEL": "ERROR"},
         capture_output=True,
         text=True,
         timeout=180,

@@ -40,6 +40,18 @@ def user_modules() -> dict[str, ModuleType]:
     return found
 
 
+def module_without_spec() -> dict[str, ModuleType]:
+    """Return the module of the current flow, by its name, if no process can import it, as under `runpy.run_path`."""
+    flow = FlowRunContext.get()
+    name = getattr(flow and flow.flow and flow.flow.fn, "__module__", None) or "__main__"
+    module = sys.modules.get(name)
+    if (
+        module is None or name == "__main__" or getattr(module, "__spec__", None) is not None
+    ):  # `__main__` always travels by value
+        return {}
+    return {name: module}
+
+
 def _installed() -> set[str]:
     paths = sysconfig.get_paths()
     return {paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], *site.getsitepackages()}

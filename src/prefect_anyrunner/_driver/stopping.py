@@ -14,6 +14,10 @@ from prefect_anyrunner._driver.hooks import RunnerHooks
 from prefect_anyrunner._driver.ledger import RunLedger
 from prefect_anyrunner._driver.orphans import end_orphans
 from prefect_anyrunner._driver.run import Phase, Run
+from prefect_anyrunner._prefect.private import wait_until_events_are_sent
+
+_SEND_SECONDS = 10.0
+"""Seconds that the last events get to reach the API when a signal ends the flow run."""
 
 
 class Stopping:
@@ -102,6 +106,9 @@ class Stopping:
         self._ledger.fetch_lazy_values()
         self._end_orphans()
         self._ledger.log_unawaited()
+        if interrupt and not wait_until_events_are_sent(_SEND_SECONDS):
+            # After a SIGTERM, Prefect ends the process as soon as the flow run has ended.
+            self._logger.error("Could not report within %g seconds to the API how all runs ended.", _SEND_SECONDS)
 
     def _end_orphans(self) -> None:
         if not self._ledger.lost_parents:

@@ -8,6 +8,7 @@
                                an event loop is running.
     final_state                reads the last state from one of Prefect's futures without asking the API.
     unsent_events              counts the events that wait to be sent; the public function waits for them without limit.
+    wait_until_events_are_sent  waits for them, for some seconds at most.
     raise_if_suspended         stops a suspended flow run; each of Prefect's futures calls it after a wait.
 
 `tests/unit/prefect/test_prefect_names.py` fails with a sentence when a release moves one of these, or one of the
@@ -38,6 +39,7 @@ __all__ = [
     "raise_if_suspended",
     "result_in",
     "unsent_events",
+    "wait_until_events_are_sent",
 ]
 
 
@@ -56,6 +58,13 @@ def final_state(future: Any) -> State[Any] | None:
     """Return the state in which a future has ended, or None as long as the future does not hold it."""
     state = getattr(future, "_final_state", None)
     return state if isinstance(state, State) else None
+
+
+def wait_until_events_are_sent(seconds: float) -> bool:
+    """Wait until all events that this process has emitted are sent, for `seconds` at most; return whether they are."""
+    events = EventsWorker.instance()._queue
+    with events.all_tasks_done:
+        return events.all_tasks_done.wait_for(lambda: not events.unfinished_tasks, seconds)
 
 
 def unsent_events() -> int:

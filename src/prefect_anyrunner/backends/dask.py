@@ -15,7 +15,7 @@ from prefect.task_runners import TaskRunner
 from prefect_dask.client import PrefectDaskClient
 
 from prefect_anyrunner._base.errors import EngineUnreachable, SpecError
-from prefect_anyrunner._driver.modules import pickled_by_value
+from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._worker.contexts import current_worker
@@ -25,6 +25,7 @@ from prefect_anyrunner.backends._dask.cluster import (
     check_cluster,
     default_cluster,
     local_cluster_is_up,
+    start_cluster,
     unreachable,
 )
 from prefect_anyrunner.backends._dask.entry import import_worker
@@ -160,7 +161,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 self._exit_stack.enter_context(local_cluster_is_up())
             if asked is None:
                 made_by: Any = self.resolved_cluster_class or self.cluster_class or distributed.LocalCluster
-                asked = self._exit_stack.enter_context(made_by(**self.cluster_kwargs))
+                asked = self._exit_stack.enter_context(start_cluster(made_by, self.cluster_kwargs))
             if not isinstance(asked, str):
                 self._cluster = asked
                 if self.adapt_kwargs:
@@ -197,8 +198,9 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
 
     def _check_cluster(self) -> None:
         if isinstance(getattr(self, "_cluster", None), distributed.LocalCluster):
-            return  # it was started here, from what is installed here
-        missing = check_cluster(self._client, self.both_sides, self.connect_timeout, self.logger)
+            missing = module_without_spec()  # it was started here, from what is installed here
+        else:
+            missing = check_cluster(self._client, self.both_sides, self.connect_timeout, self.logger)
         if missing:
             self._modules.enter_context(pickled_by_value(missing))
 

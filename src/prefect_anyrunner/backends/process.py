@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
@@ -19,8 +18,10 @@ from prefect.task_runners import TaskRunner
 from prefect_anyrunner._driver import ends
 from prefect_anyrunner._driver.ledger import Sending
 from prefect_anyrunner._driver.map_scope import MapScope
+from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._serialization.values import dumps
 from prefect_anyrunner._worker.contexts import current_worker
 from prefect_anyrunner._worker.messages import RunRequest
 from prefect_anyrunner.backends._process.claims import ClaimFolder
@@ -28,6 +29,7 @@ from prefect_anyrunner.backends._process.pool import CannotStart, Pool
 from prefect_anyrunner.backends._process.worker import run_here, start_worker
 from prefect_anyrunner.backends._thread.body import run_body
 from prefect_anyrunner.backends._thread.engine import ThreadEngine
+from prefect_anyrunner.backends._worker_process import refuse_in_import_of_script, worker_context
 
 
 class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRunner):  # type: ignore[misc]  # one future for all
@@ -64,6 +66,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         self._retiring: list[threading.Thread] = []
         self._folder: ClaimFolder | None = None
         self._threads: ThreadEngine | None = None  # in a task of this runner
+        self._modules = ExitStack()  # modules that travel by value while the runner is started
 
     @property
     def name(self) -> str:
@@ -82,6 +85,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
             TaskRunner.__enter__(self)
             self._threads = ThreadEngine(self, self._max_workers, partial(run_body, self))
             return
+        refuse_in_import_of_script()
         super().start_engine()
         self._folder = ClaimFolder.create()
 
@@ -99,6 +103,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         for retiring in self._retiring:
             retiring.join()
         self._retiring.clear()
+        self._modules.close()
         if self._folder is not None:
             self._folder.remove()
             self._folder = None
@@ -110,6 +115,8 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         """Start the pool, so that workers start while the first requests are built."""
         if self._threads is None:
             with self._pool_lock:
+                if self._pool is None:
+                    self._modules.enter_context(pickled_by_value(module_without_spec()))
                 self._current_pool()
 
     def prepare(self, run: Run, scope: MapScope | None) -> bool:
@@ -164,11 +171,17 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
                 broken=self._on_pool_broken,
                 max_workers=self._max_workers,
                 initializer=start_worker,
-                initargs=(self._shared_folder().path, messages, self._initializer, self._initargs),
-                context=multiprocessing.get_context("spawn"),
+                initargs=(self._shared_folder().path, messages, self._packed_initializer()),
+                context=worker_context(),
             )
             _ = self._pool.active  # starts it
         return self._pool
+
+    def _packed_initializer(self) -> bytes | None:
+        if self._initializer is None:
+            return None
+        # As bytes, so that functions and classes of the script travel to a new process as they do with a task.
+        return dumps((self._initializer, self._initargs), what="the initializer of the process pool")
 
     def _schedule(self, sending: Sending) -> None:
         run, claim, request = sending

@@ -1,4 +1,4 @@
-"""Names of pebble, Dask and Ray that those do not document: a release that moves one fails here, with a sentence.
+"""Names of pebble, loky, Dask and Ray that those do not document: a release that moves one fails here, with a sentence.
 
 Each library's names stand in one file of ours.
 """
@@ -31,6 +31,15 @@ FUNCTIONS = {
         "pebble.pool.base_pool:PoolStatus.ERROR": set(),
         "pebble.common.types:ResultStatus.ERROR": set(),
     },
+    "loky": {
+        "loky.backend:get_context": {"method"},
+        "loky.backend.context:LokyContext.Process": set(),
+        "loky.backend.process:LokyProcess": {"name", "target", "args", "kwargs"},
+        "loky.backend.process:LokyProcess.run": set(),
+        "loky.backend.process:LokyProcess.kill": set(),
+        "multiprocessing.context:_concrete_contexts": set(),
+        "multiprocessing.spawn:_check_not_importing_main": set(),
+    },
     "distributed": {
         "distributed:Client._run": {"function", "workers", "on_error"},
         "distributed:Client.sync": {"callback_timeout"},
@@ -53,11 +62,13 @@ FUNCTIONS = {
 }
 HOMES = {
     "pebble": ["_process/pool.py"],
+    "loky": ["_worker_process.py"],
     "distributed": ["_dask/private.py", "_dask/scheduler.py"],
     "ray": ["_ray/store.py", "_ray/connection.py", "_ray/addresses.py"],
 }
 PRIVATE = {
     "pebble": r"from pebble\.(common|pool)",
+    "loky": r"\bloky\b.*import|import loky|_concrete_contexts|_inheriting",
     "distributed": r"\bclient\._run\b|thread_state|batched_stream|client_comms|stream_handlers",
     "ray": r"internal_kv|ray\.util\.client|ray\.runtime_context",
 }

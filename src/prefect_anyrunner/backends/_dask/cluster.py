@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -16,15 +16,22 @@ import distributed
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 from prefect_anyrunner._base.environment import restore_environment
+from prefect_anyrunner._base.errors import EngineUnreachable
 from prefect_anyrunner._base.versions import running
 from prefect_anyrunner._driver.modules import user_modules
 from prefect_anyrunner._driver.preflight import api_of_flow, check_answer, probe_expression
 from prefect_anyrunner.backends._dask.private import ask_workers
+from prefect_anyrunner.backends._worker_process import METHOD, refuse_in_import_of_script
 
-_LOST_WORKER = "distributed.deploy.lost-worker-timeout"
-_DEFAULT = "15s"
-_PATIENT = "86400.0s"
-"""A day, in a spelling that no user chooses, so that it is recognised as ours."""
+_METHOD = "distributed.worker.multiprocessing-method"
+_SETTINGS = {
+    # A cluster gives up for good on a worker that it does not see 15 s after a death, although that worker may have
+    # come back and died again. This is a day, in a spelling that no user chooses, so that it is recognised as ours.
+    "distributed.deploy.lost-worker-timeout": ("15s", "86400.0s"),
+    # Read at each start of a worker, also of one that takes the place of a dead one (rule M1).
+    _METHOD: ("spawn", METHOD),
+}
+"""Settings of Dask, each with Dask's default and our value."""
 _WORKERS_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _clusters = 0
 _environment: dict[str, str | None] = {}
@@ -35,16 +42,16 @@ _lock = threading.Lock()
 def local_cluster_is_up() -> Iterator[None]:
     """Hold this while a cluster of this process is up, because such clusters change the state of the whole process.
 
-    The first cluster changes Dask's configuration, so that a worker that died comes back each time. The last cluster
-    restores it, and the environment variables that Dask sets here for good before it starts workers.
+    The first cluster changes Dask's configuration, so that a worker that died comes back each time, and that no worker
+    imports the script. The last cluster restores it, and the environment variables that Dask sets here for good before
+    it starts workers.
     """
     global _clusters
     with _lock:
         if _clusters == 0:
-            # A cluster gives up for good on a worker that it does not see 15 s after a death, although that worker may
-            # have come back and died again. Another value than Dask's default was chosen by somebody, so it stays.
-            if dask.config.get(_LOST_WORKER) == _DEFAULT:
-                dask.config.set({_LOST_WORKER: _PATIENT})
+            for setting, (default, ours) in _SETTINGS.items():
+                if dask.config.get(setting) == default:  # else somebody chose it, so it stays
+                    dask.config.set({setting: ours})
             names = (*(dask.config.get(_WORKERS_ENVIRONMENT) or ()), "PYTHONHASHSEED", "__DASK_PARENT_PID")
             _environment.update({name: os.environ.get(name) for name in names})
         _clusters += 1
@@ -54,9 +61,29 @@ def local_cluster_is_up() -> Iterator[None]:
         with _lock:
             _clusters -= 1
             if _clusters == 0:
-                if dask.config.get(_LOST_WORKER) == _PATIENT:  # else somebody chose it meanwhile
-                    dask.config.set({_LOST_WORKER: _DEFAULT})
+                for setting, (default, ours) in _SETTINGS.items():
+                    if dask.config.get(setting) == ours:  # else somebody chose it meanwhile
+                        dask.config.set({setting: default})
                 restore_environment(_environment)
+
+
+def start_cluster(made_by: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Return a new cluster.
+
+    Raises EngineUnreachable if its workers could not start and the user's choice of a start method may be the reason.
+    """
+    refuse_in_import_of_script()
+    try:
+        return made_by(**arguments)
+    except RuntimeError as exc:
+        method = dask.config.get(_METHOD)
+        if method == METHOD or "failed to start" not in str(exc):
+            raise
+        raise EngineUnreachable(
+            f"The workers of the Dask cluster did not start ({exc.__cause__ or exc}). Dask's configuration starts them "
+            f"by {method!r}, which imports the script in each of them: put the call of the flow under "
+            f'`if __name__ == "__main__":`, or leave {_METHOD} at its default.'
+        ) from None  # Dask has logged it
 
 
 def default_cluster() -> Any:

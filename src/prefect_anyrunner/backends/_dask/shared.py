@@ -12,7 +12,7 @@ import distributed
 
 from prefect_anyrunner.backends import _registry
 from prefect_anyrunner.backends._builtin import BUILT_IN
-from prefect_anyrunner.backends._dask.cluster import local_cluster_is_up
+from prefect_anyrunner.backends._dask.cluster import local_cluster_is_up, start_cluster
 from prefect_anyrunner.backends._record import SharedEngine
 
 _KEPT = ("client_kwargs", "rerun_lost")
@@ -36,9 +36,9 @@ def share(options: Mapping[str, Any], workers: int) -> Iterator[SharedEngine]:
             ours = {"host": "127.0.0.1", "silence_logs": "CRITICAL", "local_directory": folder}
             arguments = {**ours, **arguments}
             stack.enter_context(dask.config.set({"temporary-directory": folder}))  # the scheduler uses this one
-            stack.enter_context(local_cluster_is_up())
+        stack.enter_context(local_cluster_is_up())
         # No client is opened here, because a flow run in this process would take it for its own.
-        cluster = stack.enter_context(cluster_class(**arguments))
+        cluster = stack.enter_context(start_cluster(cluster_class, arguments))
         if runner.adapt_kwargs:
             cluster.adapt(**runner.adapt_kwargs)
         yield SharedEngine(

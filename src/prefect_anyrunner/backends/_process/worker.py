@@ -7,11 +7,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from prefect_anyrunner._prefect.private import initialize_process_worker
+from prefect_anyrunner._serialization.values import loads
 from prefect_anyrunner._worker.messages import RunRequest, RunResult, process_name
 from prefect_anyrunner._worker.run import run_request
 from prefect_anyrunner._worker.unsent import SEND_SECONDS, send_unsent
@@ -49,14 +49,15 @@ _host: ProcessHost | None = None
 _in_body = False
 
 
-def start_worker(folder: str, messages: Any, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
-    """Prepare a new worker process."""
+def start_worker(folder: str, messages: Any, packed: bytes | None) -> None:
+    """Prepare a new worker process; `packed` holds the user's initializer and its arguments."""
     global _host
     _host = ProcessHost(folder)
     # The body and Prefect's event thread take turns; with Python's own 5 ms each waits about as long as a task takes.
     sys.setswitchinterval(0.0005)
     # Pebble's workers are daemons, which may not have children; with the stock runner a task may use multiprocessing.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    initializer, initargs = loads(packed, what="the initializer of the process pool") if packed else (None, ())
     initialize_process_worker(messages, initializer, initargs)
 
 
