@@ -30,8 +30,27 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("mode", ["threads", "asyncio"])
-@pytest.mark.parametrize("case", CASES, ids=[each.replace(" ", "-") for each in CASES])
+QUICK = {
+    ("four Rays, the first ends first", "threads"),
+    ("temporary Dasks, the first ends first", "threads"),
+    ("all kinds, Ray ends first", "asyncio"),
+}
+"""The plans that run by default; each of the others takes up to a minute as well, and has the mark `slow`."""
+
+
+@pytest.mark.parametrize(
+    ("case", "mode"),
+    [
+        pytest.param(
+            case,
+            mode,
+            marks=() if (case, mode) in QUICK else pytest.mark.slow,
+            id=f"{case}, {mode}".replace(" ", "-"),
+        )
+        for case in CASES
+        for mode in ("threads", "asyncio")
+    ],
+)
 def test_flows_at_once(case: str, mode: str, ray_head: str, dask_cluster: str) -> None:
     plan = {
         "mode": mode,

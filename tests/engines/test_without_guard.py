@@ -121,7 +121,13 @@ WAYS = [
 
 
 @pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(way, marks=() if way in (as_file, on_standard_input, with_guard) else pytest.mark.slow)
+        for way in WAYS
+    ],
+)
 def test_the_top_of_a_script_runs_once(
     way: Callable[[Path, str], Ran], spec: str, prefect_server: str, tmp_path: Path
 ) -> None:
