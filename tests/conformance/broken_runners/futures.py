@@ -95,7 +95,7 @@ class StartsCancelledRuns(Threads):
     """Reports a run as cancelled and still executes its body."""
 
     def cancel(self, runs: list[Run | None], running: bool) -> list[bool]:
-        sent = [run for run in runs if run is not None and run.phase is Phase.SENT]
+        sent = [run for run in runs if run is not None and run.phase in (Phase.READY, Phase.SENT)]
         again = [(run.task, dict(run.parameters)) for run in sent if run.task.name == "note"]
         cancelled = super().cancel(runs, running)
         if all(cancelled):
