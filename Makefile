@@ -1,13 +1,12 @@
-# make demo    environment, then the example on thread, Dask and Ray
-# make test    environment, then the whole test suite
-# make test-all    the suite, and the tests of stock runners and of the command, which take many minutes more
-# make stock-tests    the tests that prefect-dask and prefect-ray ship for their own runners, with ours in their place
-#                     (STOCK='--prefect CHECKOUT' adds Prefect's own); in an environment of its own, .venv-stock
-# make bench  environment, then what a task costs: stock, ours, bare engines (BENCH='--quick' for a look)
-# make matrix  environment, then the table of rules on ours and on the stock runners, for tests/conformance/reports.json and
-#              the README (RULES='--rule C2 --rule W1' for a part: results of other cases stay); it takes an hour
-# make docker-check  docker/ for real: image, clusters, census and table of rules on each (starts an engine if none runs)
-# make check   ruff and mypy --strict
+# make demo    environment, then the example on threads, Dask and Ray
+# make test    environment, `make check`, then the tests that are not slow: everything that CI runs
+# make test-all    the slow tests, too: stock runners, clusters in network namespaces, workers without memory
+# make check   ruff, mypy --strict, and lint-imports, which checks who may import whom
+# make stock-tests    the tests that prefect-dask and prefect-ray ship for their own runners, with ours in their place;
+#                     tests/stock_suites/README.md
+# make bench   environment, then what a task costs: stock, ours, bare engines; benchmarks/README.md
+# make matrix  environment, then the table of rules on ours and on the stock runners; tests/conformance/README.md
+# make docker-check  image, clusters, census and table of rules in containers; docker/README.md
 # make clean   remove the environment and all caches
 
 PYTHON ?= python3
@@ -23,11 +22,11 @@ demo: $(STAMP)
 # Two processes share the tests; those of one engine stay together, so that each engine starts once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-test: $(STAMP)
+test: check
 	$(PYTEST)
 
-test-all: $(STAMP)
-	$(PYTEST) tests
+test-all: check
+	$(PYTEST) -m ""
 
 stock-tests: .venv-stock/.installed
 	.venv-stock/bin/python tests/stock_suites $(STOCK)
@@ -35,10 +34,8 @@ stock-tests: .venv-stock/.installed
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(BENCH)
 
-MATRIX := stock+thread thread stock+process process stock+dask dask stock+ray ray
-
-matrix: $(STAMP)  # exit code 1 says that a runner breaks a rule: stock ones do, and the tests look after ours
-	$(BIN)/anyrunner conform $(MATRIX) $(RULES) --json tests/conformance/reports.json --markdown README.md || test $$? = 1
+matrix: $(STAMP)
+	$(BIN)/python -m tests.conformance.write_matrix $(RULES)
 
 docker-check:
 	docker/check
@@ -47,9 +44,10 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 clean:
-	rm -rf .venv .venv-stock build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-stock build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt

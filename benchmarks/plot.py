@@ -1,4 +1,4 @@
-"""The picture of the README, from `results.json`: what a no-op task costs on each runner, as an SVG."""
+"""The picture of this folder's README, from `results.json`: what a no-op task costs on each runner, as an SVG."""
 
 from __future__ import annotations
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
+from prefect_anyrunner._provisioning import server
+from prefect_anyrunner._provisioning.environment import ray_token
+
 SERVER = "BENCHMARK_SERVER_PID"
-"""The variable that tells who the server is, to see when it has nothing left to do."""
+"""The environment variable with the server's process id, which shows when the server is idle."""
 
 
 def environment(home: Path, api: str) -> dict[str, str]:
@@ -30,8 +28,7 @@ def environment(home: Path, api: str) -> dict[str, str]:
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "DO_NOT_TRACK": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the user's home folder
+        **ray_token(),
         "PYTHONPATH": os.pathsep.join(
             filter(None, [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")])
         ),
@@ -42,42 +39,10 @@ def environment(home: Path, api: str) -> dict[str, str]:
 @contextlib.contextmanager
 def prefect_server() -> Iterator[dict[str, str]]:
     """Start a server on a free port of loopback; give the environment that leads to it, stop the server at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = server.free_port()
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
-        env = environment(home, f"http://127.0.0.1:{port}/api")
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        with (home / "server.log").open("wb") as log:
-            server = subprocess.Popen(
-                [*command, "--no-ui"],
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        try:
-            _until_healthy(server, env["PREFECT_API_URL"], home / "server.log")
-            yield {**env, SERVER: str(server.pid)}
-        finally:
-            _stop(server)
-
-
-def _until_healthy(server: subprocess.Popen[bytes], api: str, log: Path) -> None:
-    until = time.monotonic() + 120
-    while time.monotonic() < until and server.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{api}/health", timeout=5):
-            return
-        time.sleep(0.2)
-    raise RuntimeError(f"The Prefect server did not start:\n{log.read_text(errors='replace')[-2000:]}")
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(10)
-            return
+        env = environment(home, server.api_url(port))
+        with server.prefect_server(port, home / "server.log", env) as guard:
+            (process,) = psutil.Process(guard.pid).children()
+            yield {**env, SERVER: str(process.pid)}

@@ -14,15 +14,18 @@ from typing import Any
 from prefect import flow
 
 from benchmarks.tasks import noop
-from prefect_anyrunner._transport import loads
-from prefect_anyrunner._worker import Packed, Parcel, _task_run, contexts, run_parcel
-from prefect_anyrunner._worker_engine import run_sync
-from prefect_anyrunner.backends._tracked import Run
+from prefect_anyrunner._driver.ledger import Sending
+from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._serialization.values import loads
+from prefect_anyrunner._worker.contexts import contexts
+from prefect_anyrunner._worker.engine import SyncEngineOnWorker, run_sync
+from prefect_anyrunner._worker.messages import RunRequest, RunResult
+from prefect_anyrunner._worker.run import _task_run, run_request
 from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
 
 
 class _Here:
-    """A worker side whose claims and bytes are in this process."""
+    """A worker host whose claims and bytes are in this process."""
 
     backend = "benchmark"
 
@@ -43,16 +46,16 @@ class _Keeping(ProcessPoolTaskRunner):
     """Packs what is submitted, and leaves it at that."""
 
     def __enter__(self) -> Any:
-        self.side, self.sent = _Here(), list[Run]()
+        self.host, self.sent = _Here(), list[Sending]()
         return super().__enter__()
 
-    def _put_away(self, digest: str, data: bytes) -> None:
-        self.side.kept[digest] = data
+    def store_blob(self, digest: str, data: bytes) -> None:
+        self.host.kept[digest] = data
 
-    def _dispatch(self, runs: list[Run]) -> None:
-        self.sent += runs
+    def dispatch(self, runs: list[Run]) -> None:
+        self.sent += self.ledger.send(runs)
 
-    def _revoke(self, runs: list[Run]) -> list[bool]:
+    def revoke(self, runs: list[Run]) -> list[bool]:
         return [True] * len(runs)
 
     def duplicate(self) -> Any:
@@ -68,10 +71,10 @@ def split(order: dict[str, Any], address: str | None) -> Iterator[dict[str, Any]
     @flow(name="benchmark", task_runner=runner)  # type: ignore[arg-type]  # one future for all
     def splitting() -> None:
         noop.map(range(2 * count + 20))
-        parcels: list[Parcel] = [run.parcel for run in runner.sent]
-        for number, parcel in enumerate(parcels):
+        requests = [request for _, _, request in runner.sent if request is not None]
+        for number, request in enumerate(requests):
             alone = number % 2 == 0
-            took = _alone(runner.side, parcel) if alone else _whole(runner.side, parcel)
+            took = _alone(runner.host, request) if alone else _whole(runner.host, request)
             if number >= 20:  # the first ones find nothing warm
                 spent["engine" if alone else "all"].append(took)
 
@@ -79,20 +82,21 @@ def split(order: dict[str, Any], address: str | None) -> Iterator[dict[str, Any]
     yield {"variant": "ours", **{f"{name}_ms": 1e3 * median(each) for name, each in spent.items()}}
 
 
-def _alone(side: _Here, parcel: Parcel) -> float:
-    task_run = _task_run(side, parcel)
-    arguments = loads(parcel.arguments)
-    warm = contexts.take(side, parcel.context)
+def _alone(host: _Here, request: RunRequest) -> float:
+    task_run = _task_run(host, request)
+    arguments = loads(request.arguments)
+    warm = contexts.acquire(host, request.context)
     began = time.thread_time()
-    warm.context.copy().run(run_sync, task=noop, task_run=task_run, parameters=arguments)
+    engine = SyncEngineOnWorker(task=noop, task_run=task_run, parameters=arguments, claim=request.claim)
+    warm.context.copy().run(run_sync, engine)
     spent = time.thread_time() - began
-    contexts.give_back(side, parcel.context, warm)
+    contexts.release(host, request.context, warm)
     return spent
 
 
-def _whole(side: _Here, parcel: Parcel) -> float:
+def _whole(host: _Here, request: RunRequest) -> float:
     began = time.thread_time()
-    packed: Packed = run_parcel(side, parcel)
+    packed: RunResult = run_request(host, request)
     assert packed.state is not None
     assert packed.state.is_completed()
     return time.thread_time() - began

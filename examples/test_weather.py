@@ -14,7 +14,7 @@ from partial_results import weather  # type: ignore[import-not-found]  # beside 
 from prefect_anyrunner import TaskRunsFailed
 
 if TYPE_CHECKING:
-    from prefect_anyrunner._pytest_runner import AnyRunner
+    from prefect_anyrunner.pytest_plugin import AnyRunner
 
 
 def test_a_station_without_readings_is_none(any_runner: AnyRunner) -> None:
@@ -25,7 +25,7 @@ def test_a_station_without_readings_is_none(any_runner: AnyRunner) -> None:
 
 
 def test_too_many_without_readings_is_one_failure(any_runner: AnyRunner) -> None:
-    """Each task run that failed is told by the very exception that it raised."""
+    """The combined failure holds the exceptions that the failed task runs raised."""
     with pytest.raises(TaskRunsFailed) as failed:
         weather(["east", "nowhere", "north"])
     assert [type(error) for error in failed.value.exceptions] == [ZeroDivisionError, KeyError]

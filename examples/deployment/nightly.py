@@ -1,4 +1,4 @@
-"""A flow that tells where its tasks ran; see prefect.yaml beside it for how to deploy it."""
+"""A flow that prints where its tasks ran. `prefect.yaml` beside it deploys it."""
 
 from __future__ import annotations
 

@@ -4,8 +4,19 @@
     waiting    settle, gather, as_settled, asettle, agather       until all task runs have ended
     mapping    map_settled                                        inputs without end, a window of runs at a time
     policy     FailurePolicy                                      when failures are too many
-    telling    Report, Outcome, Status, TaskRunsFailed            what became of them
-    errors     AnyRunnerError and its tree                         what can go wrong (see `_errors`)
+    outcomes   Report, Outcome, Status, TaskRunsFailed            what became of the task runs
+    errors     AnyRunnerError and its tree                        what can go wrong (see `_base/errors.py`)
+
+The packages are the stages that a run passes, from the top to the bottom. A package imports only what stands below it:
+
+    cli  conformance  pytest_plugin     the command, the table of rules, the fixture for tests
+    _provisioning                       servers, engines and child processes that commands and tests start
+    _choosing | _waiting                which runner; until all runs have ended
+    backends                            the four runners and what is special about each engine
+    _driver                             the flow's side of a run, the same for all backends
+    _worker | _outcomes                 the worker's side of a run; what became of runs
+    _serialization | _prefect           values and exceptions to bytes and back; everything that leans on Prefect
+    _base                               errors, statuses, short texts, versions
 
 Importing this package imports neither Dask nor Ray, and Prefect only once one of these names is used.
 """
@@ -16,54 +27,55 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prefect_anyrunner._errors import AnyRunnerError as AnyRunnerError
-    from prefect_anyrunner._errors import ApiUnreachable as ApiUnreachable
-    from prefect_anyrunner._errors import BackendUnavailable as BackendUnavailable
-    from prefect_anyrunner._errors import CannotTravel as CannotTravel
-    from prefect_anyrunner._errors import EngineUnreachable as EngineUnreachable
-    from prefect_anyrunner._errors import SpecError as SpecError
-    from prefect_anyrunner._errors import TaskRunsFailed as TaskRunsFailed
-    from prefect_anyrunner._errors import VersionSkew as VersionSkew
-    from prefect_anyrunner._map import map_settled as map_settled
-    from prefect_anyrunner._outcome import Outcome as Outcome
-    from prefect_anyrunner._outcome import Status as Status
-    from prefect_anyrunner._policy import FailurePolicy as FailurePolicy
-    from prefect_anyrunner._report import Report as Report
-    from prefect_anyrunner._runner import AnyTaskRunner as AnyTaskRunner
-    from prefect_anyrunner._runner import pick as pick
-    from prefect_anyrunner._runner import use_runner as use_runner
-    from prefect_anyrunner._settle import agather as agather
-    from prefect_anyrunner._settle import as_settled as as_settled
-    from prefect_anyrunner._settle import asettle as asettle
-    from prefect_anyrunner._settle import gather as gather
-    from prefect_anyrunner._settle import settle as settle
-    from prefect_anyrunner._spec import RunnerSpec as RunnerSpec
+    from prefect_anyrunner._base.errors import AnyRunnerError as AnyRunnerError
+    from prefect_anyrunner._base.errors import ApiUnreachable as ApiUnreachable
+    from prefect_anyrunner._base.errors import BackendUnavailable as BackendUnavailable
+    from prefect_anyrunner._base.errors import CannotTravel as CannotTravel
+    from prefect_anyrunner._base.errors import EngineUnreachable as EngineUnreachable
+    from prefect_anyrunner._base.errors import SpecError as SpecError
+    from prefect_anyrunner._base.errors import VersionSkew as VersionSkew
+    from prefect_anyrunner._base.status import Status as Status
+    from prefect_anyrunner._choosing.runner import AnyTaskRunner as AnyTaskRunner
+    from prefect_anyrunner._choosing.runner import pick as pick
+    from prefect_anyrunner._choosing.runner import use_runner as use_runner
+    from prefect_anyrunner._choosing.spec import RunnerSpec as RunnerSpec
+    from prefect_anyrunner._outcomes.failure import TaskRunsFailed as TaskRunsFailed
+    from prefect_anyrunner._outcomes.outcome import Outcome as Outcome
+    from prefect_anyrunner._outcomes.report import Report as Report
+    from prefect_anyrunner._waiting.map import map_settled as map_settled
+    from prefect_anyrunner._waiting.policy import FailurePolicy as FailurePolicy
+    from prefect_anyrunner._waiting.settle import agather as agather
+    from prefect_anyrunner._waiting.settle import as_settled as as_settled
+    from prefect_anyrunner._waiting.settle import asettle as asettle
+    from prefect_anyrunner._waiting.settle import gather as gather
+    from prefect_anyrunner._waiting.settle import settle as settle
+
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AnyRunnerError": "_errors",
-    "ApiUnreachable": "_errors",
-    "BackendUnavailable": "_errors",
-    "CannotTravel": "_errors",
-    "EngineUnreachable": "_errors",
-    "SpecError": "_errors",
-    "TaskRunsFailed": "_errors",
-    "VersionSkew": "_errors",
-    "map_settled": "_map",
-    "Outcome": "_outcome",
-    "Status": "_outcome",
-    "FailurePolicy": "_policy",
-    "Report": "_report",
-    "AnyTaskRunner": "_runner",
-    "pick": "_runner",
-    "use_runner": "_runner",
-    "agather": "_settle",
-    "as_settled": "_settle",
-    "asettle": "_settle",
-    "gather": "_settle",
-    "settle": "_settle",
-    "RunnerSpec": "_spec",
+    "AnyRunnerError": "_base.errors",
+    "ApiUnreachable": "_base.errors",
+    "BackendUnavailable": "_base.errors",
+    "CannotTravel": "_base.errors",
+    "EngineUnreachable": "_base.errors",
+    "SpecError": "_base.errors",
+    "TaskRunsFailed": "_outcomes.failure",
+    "VersionSkew": "_base.errors",
+    "map_settled": "_waiting.map",
+    "Outcome": "_outcomes.outcome",
+    "Status": "_base.status",
+    "FailurePolicy": "_waiting.policy",
+    "Report": "_outcomes.report",
+    "AnyTaskRunner": "_choosing.runner",
+    "pick": "_choosing.runner",
+    "use_runner": "_choosing.runner",
+    "agather": "_waiting.settle",
+    "as_settled": "_waiting.settle",
+    "asettle": "_waiting.settle",
+    "gather": "_waiting.settle",
+    "settle": "_waiting.settle",
+    "RunnerSpec": "_choosing.spec",
 }
 
 

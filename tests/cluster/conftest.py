@@ -1,4 +1,4 @@
-"""Engines as others start them: a Ray Client server, and a Dask cluster that speaks TLS alone."""
+"""Engines that the tests start from the command line: a Ray Client server, and a Dask cluster that accepts only TLS."""
 
 from __future__ import annotations
 
@@ -11,33 +11,31 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from prefect_anyrunner import RunnerSpec
+from prefect_anyrunner._provisioning.server import free_port, guarded
 from prefect_anyrunner.conformance import Case
-from prefect_anyrunner.conformance._bench import Bench
+from prefect_anyrunner.conformance._harness.case_runner import CaseRunner
+
+SAMPLE = "test_remote_rules.py"
+"""A sample of the rules that `make test` runs. All else here needs minutes, or network namespaces."""
 
 START_WITHIN = 120.0
-# Each client of such a server gets a process there, which may die at birth without the first (ray-project/ray#63202),
-# and has half a minute to start without the second: too little on a busy machine.
+# The server starts a process for each client. Without the first variable that process may die at once
+# (ray-project/ray#63202). Without the second it has half a minute to start, which is too little on a busy machine.
 RAY_CLIENT_SERVER = {"GRPC_ENABLE_FORK_SUPPORT": "false", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180"}
 
 
-@pytest.fixture(scope="session")
-def root(request: pytest.FixtureRequest) -> ModuleType:
-    """The conftest of all tests, for what it knows about processes."""
-    found: ModuleType = next(
-        plugin
-        for plugin in request.config.pluginmanager.get_plugins()
-        if getattr(plugin, "__file__", "") == str(Path(__file__).parents[1] / "conftest.py")
-    )
-    return found
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests of this folder as slow, all but the sample."""
+    if item.path.name != SAMPLE:
+        item.add_marker(pytest.mark.slow)
 
 
 def until_open(port: int, log: Path) -> None:
-    """Wait until somebody listens on a port of loopback."""
+    """Wait until a process listens on a port of loopback."""
     end = time.monotonic() + START_WITHIN
     while time.monotonic() < end:
         with socket.socket() as probe:
@@ -48,36 +46,36 @@ def until_open(port: int, log: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def ray_client(ray_head: str, root: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ray_client(ray_head: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Ray Client server beside the Ray of the other tests; gives its spec."""
-    port, log = root.free_port(), tmp_path_factory.mktemp("ray-client") / "server.log"
+    port, log = free_port(), tmp_path_factory.mktemp("ray-client") / "server.log"
     command = ["-m", "ray.util.client.server", "--address", ray_head, "--host", "127.0.0.1", "--port", str(port)]
     variables = [f"{name}={value}" for name, value in RAY_CLIENT_SERVER.items()]
-    with root.guarded(["env", *variables, sys.executable, *command, "--mode", "proxy"], log):
+    with guarded(["env", *variables, sys.executable, *command, "--mode", "proxy"], log):
         until_open(port, log)
         yield f"ray://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="session")
-def dask_tls(prefect_server: str, root: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Dask scheduler with two workers that take nobody without a certificate; gives its spec."""
+def dask_tls(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Dask scheduler with two workers that refuse clients without a certificate; gives its spec."""
     pytest.importorskip("distributed")
     folder = tmp_path_factory.mktemp("dask-tls")
     certify(folder, ["127.0.0.1"])
-    port = root.free_port()
+    port = free_port()
     tls = ["--tls-ca-file", "ca.pem", "--tls-cert", "cert.pem", "--tls-key", "key.pem", "--no-dashboard"]
     scheduler = ["scheduler", "--host", "tls://127.0.0.1", "--port", str(port), *tls]
     worker = ["worker", f"tls://127.0.0.1:{port}", "--host", "127.0.0.1", "--nworkers", "2", "--nthreads", "1", *tls]
     with ExitStack() as stack:
         for name, words in {"scheduler": scheduler, "worker": worker}.items():
             command = ["env", "-C", str(folder), str(Path(sys.executable).with_name("dask")), *words]
-            stack.enter_context(root.guarded(command, folder / f"{name}.log"))
+            stack.enter_context(guarded(command, folder / f"{name}.log"))
             until_open(port, folder / f"{name}.log")
         yield f"dask+tls://127.0.0.1:{port}?ca_file={folder}/ca.pem&cert={folder}/cert.pem&key={folder}/key.pem"
 
 
 def certify(folder: Path, addresses: list[str]) -> None:
-    """Write an authority's certificate (`ca.pem`) and one that it signed (`cert.pem`, `key.pem`) into `folder`."""
+    """Write the certificate of an authority (`ca.pem`) and one that it signed (`cert.pem`, `key.pem`) into `folder`."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -110,14 +108,14 @@ class Benches:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._benches: dict[str, Bench] = {}
+        self._runners: dict[str, CaseRunner] = {}
 
     def run(self, text: str, case: Case) -> None:
         """Run a case on the runner of a spec."""
-        if text not in self._benches:
-            bench = Bench(RunnerSpec.parse(text), environment=dict(os.environ))
-            self._benches[text] = self._stack.enter_context(bench)
-        result = self._benches[text].run(case)
+        if text not in self._runners:
+            runner = CaseRunner(RunnerSpec.parse(text), environment=dict(os.environ))
+            self._runners[text] = self._stack.enter_context(runner)
+        result = self._runners[text].run(case)
         if result.verdict == "skip":
             pytest.skip(result.detail)
         assert result.verdict == "pass", f"{case.sentence}\n{result.detail}\n{result.traceback}"

@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any
+
+from prefect_anyrunner._provisioning.server import guarded
 
 LAPTOP = Path(__file__).parent / "laptop"
 API_PORT = 4200
@@ -31,7 +32,7 @@ sys.exit(1)
 
 
 def unavailable() -> str | None:
-    """Return why there can be no hosts here, or None."""
+    """Return why this machine can have no hosts, or None."""
     if sys.platform != "linux" or shutil.which("ip") is None:
         return "network namespaces need Linux and iproute2 (apt-get install iproute2)"
     name = f"{PREFIX}{os.getpid()}-probe"
@@ -43,7 +44,7 @@ def unavailable() -> str | None:
 
 
 class Host:
-    """A namespace with one address; what runs in it sees its own loopback and the other hosts."""
+    """A namespace with one address. Its processes see their own loopback and the other hosts."""
 
     def __init__(self, network: Network, name: str, address: str) -> None:
         self.network = network
@@ -52,20 +53,20 @@ class Host:
         self.space = f"{network.prefix}{name}"
 
     def link(self, way: str) -> None:
-        """Pull the plug (`"down"`) or put it back in (`"up"`), at the switch: the host itself notices nothing."""
+        """Pull the plug (`"down"`) or put it back (`"up"`) at the switch. The host itself notices nothing."""
         _ip("-n", self.network.switch, "link", "set", f"to-{self.name}", way)
 
     def off(self) -> None:
-        """Kill all that runs here, as a power cut does."""
+        """Kill all processes of this host, as a power cut does."""
         _empty(self.space)
 
     def command(self, *words: str, **environment: str) -> list[str]:
-        """Return the command that runs `words` on this host, without the modules that tests find by path."""
+        """Return the command that runs `words` on this host, without the folder of the tests on its path."""
         variables = [f"{name}={value}" for name, value in environment.items()]
         return ["ip", "netns", "exec", self.space, "env", "-u", "PYTHONPATH", "-C", "/", *variables, *words]
 
     def start(self, label: str, *words: str, **environment: str) -> Process:
-        """Start a command here that lives until it is killed or the network goes."""
+        """Start a command here that runs until it is killed or the network ends."""
         return self.network.start(label, self.command(*words, **environment))
 
 
@@ -84,7 +85,7 @@ class Process:
         os.killpg(int(self._pid_file.read_text()), signal.SIGKILL)
 
     def until(self, what: str, within: float = 120.0) -> None:
-        """Wait until the command has said something."""
+        """Wait until the output of the command contains `what`."""
         end = time.monotonic() + within
         while what not in self.text:
             assert time.monotonic() < end, f"{self.log.name} did not say {what!r}:\n{self.text[-3000:]}"
@@ -92,14 +93,13 @@ class Process:
 
 
 class Network:
-    """Some hosts and what runs on them, all of it gone when the block ends."""
+    """Some hosts and their processes, which all end with the block."""
 
-    def __init__(self, root: ModuleType, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
         _sweep()
         self.prefix = f"{PREFIX}{os.getpid()}-"
         self.switch = f"{self.prefix}switch"
         self.folder = folder
-        self._root = root
         self._stack = stack
         self._hosts = 0
         self._labels = 0
@@ -117,7 +117,7 @@ class Network:
         self._hosts += 1
         host = Host(self, name, f"10.77.0.{self._hosts}")
         self._space(host.space)
-        self._stack.callback(host.off)  # also what has left the group of the command that started it
+        self._stack.callback(host.off)  # also processes that have left the group of their command
         port = f"to-{name}"
         _ip("-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host.space)
         _ip("-n", self.switch, "link", "set", port, "master", "bridge", "up")
@@ -131,15 +131,15 @@ class Network:
         pid_file = log.with_suffix(".pid")
         # The pid stays through each exec, down to the command itself.
         shell = ["sh", "-c", f'echo $$ > {pid_file}; exec "$@"', "sh", *command]
-        self._stack.enter_context(self._root.guarded(shell, log))
+        self._stack.enter_context(guarded(shell, log))
         return Process(pid_file, log)
 
 
 @contextmanager
-def network(root: ModuleType, folder: Path) -> Iterator[Network]:
+def network(folder: Path) -> Iterator[Network]:
     """Give a network without hosts."""
     with ExitStack() as stack:
-        yield Network(root, folder, stack)
+        yield Network(folder, stack)
 
 
 def start_api(host: Host) -> str:
@@ -164,7 +164,7 @@ def start_api(host: Host) -> str:
 
 
 class Driver:
-    """A run of `laptop/flow.py` on a host: it says a line of JSON for each thing that happens."""
+    """A run of `laptop/flow.py` on a host, which prints its end as a line of JSON."""
 
     def __init__(self, host: Host, scenario: str, spec: str, api: str, **environment: str) -> None:
         self.folder = host.network.folder / f"{scenario}-{time.monotonic_ns()}"
@@ -178,12 +178,12 @@ class Driver:
         return self.folder / name
 
     def times(self, name: str) -> int:
-        """Return how often tasks have noted something: how often that body has run."""
+        """Return how many lines tasks have written to a file: that is how often the body has run."""
         path = self.path(name)
         return len(path.read_text().splitlines()) if path.exists() else 0
 
     def pause(self, seconds: float) -> None:
-        """Let some time pass: how long a host is cut off is what a test is about, and nothing else tells."""
+        """Let some time pass, because a test is about how long a host is cut off."""
         time.sleep(seconds)
 
     def until_ran(self, count: int, within: float = 120.0) -> None:

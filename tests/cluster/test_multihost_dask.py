@@ -1,14 +1,14 @@
-"""Dask on several hosts: what a user sees when hosts come, go, die or cannot be reached, and what the API shows."""
+"""Dask on several hosts: the user and the API see the truth when hosts come, go, die or cannot be reached."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+
 from tests.cluster import hosts
 
 pytestmark = [pytest.mark.dask, pytest.mark.timeout(400, func_only=True)]
@@ -33,11 +33,11 @@ class Cluster(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def network(root: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[hosts.Network]:
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hosts.Network]:
     pytest.importorskip("distributed")
     if (why := hosts.unavailable()) is not None:
         pytest.skip(why)
-    with hosts.network(root, tmp_path_factory.mktemp("hosts")) as made:
+    with hosts.network(tmp_path_factory.mktemp("hosts")) as made:
         yield made
 
 
@@ -70,14 +70,14 @@ def test_modules_beside_the_flow_travel_with_its_tasks(cluster: Cluster) -> None
     one, two, refused, late = end["rows"]
     assert [one["value"], two["value"]] == [2, 4]
     assert (refused["status"], refused["text"], refused["own"]) == ("failed", "('unlucky', 13)", True)
-    # What a body imports by itself cannot be foreseen; the error says what to do.
+    # A module that only a body imports cannot be foreseen, so the error says what to do.
     assert (late["status"], late["error"]) == ("failed", "ModuleNotFoundError")
-    assert any("Module 'unseen' is where the flow runs, and not on the worker" in note for note in late["notes"])
+    assert any("Module 'unseen' exists where the flow runs, but not on the worker" in note for note in late["notes"])
     assert end["states"] == {"COMPLETED": 2, "FAILED": 2}
 
 
-def test_workers_that_cannot_reach_the_api(cluster: Cluster) -> None:
-    """The API's address is one of the laptop alone: told at once, before anything runs."""
+def test_workers_that_cannot_reach_the_api_fail_the_flow_run(cluster: Cluster) -> None:
+    """The API's address is only valid on the laptop. The flow run fails at once, before any body runs."""
     end = hosts.Driver(cluster.laptop, "holding", cluster.spec, f"http://127.0.0.1:{hosts.API_PORT}/api").end()
     assert end["raised"].startswith("ApiUnreachable: Dask worker tcp://10.77.0.")
     assert f"cannot reach the Prefect API at http://127.0.0.1:{hosts.API_PORT}/api" in end["raised"]
@@ -85,11 +85,11 @@ def test_workers_that_cannot_reach_the_api(cluster: Cluster) -> None:
     assert end["states"] == {}
 
 
-def test_a_driver_that_is_cut_off_for_some_seconds(cluster: Cluster) -> None:
+def test_a_driver_that_is_cut_off_for_some_seconds_loses_nothing(cluster: Cluster) -> None:
     driver = hosts.Driver(cluster.laptop, "holding", cluster.spec, cluster.api)
     driver.until_there("ran-0")
     cluster.head.link("down")
-    driver.path("go").touch()  # so that bodies end, and new ones cannot begin, while nobody hears of it
+    driver.path("go").touch()  # so that bodies end, and no new ones begin, while the driver hears nothing
     driver.until_there("ran-1")
     cluster.head.link("up")
     end = driver.end()
@@ -102,7 +102,7 @@ def test_a_worker_that_joins_late_runs_tasks(cluster: Cluster) -> None:
     driver = hosts.Driver(cluster.laptop, "late", cluster.spec, cluster.api)
     driver.until_there("ran-1")
     cluster.worker("a-late")
-    driver.until_ran(4)  # one has ended, two wait on the workers that there were: this one runs on the new one
+    driver.until_ran(4)  # one has ended and two wait on the old workers, so this one runs on the new worker
     driver.path("more-workers").touch()
     end = driver.end()
     assert {row["status"] for row in end["rows"]} == {"completed"}
@@ -118,8 +118,8 @@ with distributed.Client(sys.argv[1]) as client:
 """
 
 
-def test_a_worker_that_retires(cluster: Cluster) -> None:
-    """Its results move to others; what it was running ends once, completed or crashed; nothing runs again."""
+def test_a_worker_that_retires_loses_no_result(cluster: Cluster) -> None:
+    """Its results move to other workers. Each run on it ends once, completed or crashed, and no body runs again."""
     driver = hosts.Driver(cluster.laptop, "keeping", cluster.spec, cluster.api)
     driver.until_there("ran-0")
     address = f"tcp://{cluster.head.address}:{PORT}"
@@ -133,8 +133,8 @@ def test_a_worker_that_retires(cluster: Cluster) -> None:
     assert [driver.times(f"ran-{number}") for number in range(2)] == [1] * 2
 
 
-def test_a_scheduler_that_dies(laptop: tuple[hosts.Host, str]) -> None:
-    """All open runs are crashed, here and in the API, and the flow comes to its end."""
+def test_a_scheduler_that_dies_crashes_all_open_runs(laptop: tuple[hosts.Host, str]) -> None:
+    """All open runs are crashed, for the user and in the API, and the flow ends."""
     cluster = start(laptop, "b")
     driver = hosts.Driver(cluster.laptop, "holding", cluster.spec, cluster.api)
     driver.until_there("ran-0")

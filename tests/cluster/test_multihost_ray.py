@@ -1,4 +1,4 @@
-"""Ray on several hosts, through its client server: what a user sees when nodes come, die or cannot be reached."""
+"""Ray on several hosts, through its client server: the user sees the truth when nodes come, die or are cut off."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+
 from tests.cluster import hosts
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400, func_only=True)]
-# A process that is started in the background of a shell ignores SIGINT, by which Ray cancels what runs.
+# A process that a shell starts in the background ignores SIGINT, but Ray cancels running tasks with that signal.
 LAUNCH = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 RAY = [sys.executable, "-c", LAUNCH, str(Path(sys.executable).with_name("ray")), "start", "--block"]
-# As in this folder's conftest, where it says why.
+# The conftest of this folder explains these variables.
 CLIENT_SERVER = {"GRPC_ENABLE_FORK_SUPPORT": "false", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180"}
 SMALL = ["--num-cpus", "1", "--object-store-memory", "100000000"]
 
@@ -37,11 +37,11 @@ class Cluster(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def laptop(root: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[hosts.Host, str]]:
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[hosts.Host, str]]:
     pytest.importorskip("ray")
     if (why := hosts.unavailable()) is not None:
         pytest.skip(why)
-    with hosts.network(root, tmp_path_factory.mktemp("hosts")) as network:
+    with hosts.network(tmp_path_factory.mktemp("hosts")) as network:
         host = network.host("laptop")
         yield host, hosts.start_api(host)
 
@@ -65,12 +65,12 @@ def test_modules_beside_the_flow_travel_with_its_tasks(cluster: Cluster) -> None
     assert [one["value"], two["value"]] == [2, 4]
     assert (refused["status"], refused["text"], refused["own"]) == ("failed", "('unlucky', 13)", True)
     assert (late["status"], late["error"]) == ("failed", "ModuleNotFoundError")
-    assert any("Module 'unseen' is where the flow runs, and not on the worker" in note for note in late["notes"])
+    assert any("Module 'unseen' exists where the flow runs, but not on the worker" in note for note in late["notes"])
     assert end["states"] == {"COMPLETED": 2, "FAILED": 2}
 
 
-def test_workers_that_cannot_reach_the_api(cluster: Cluster) -> None:
-    """The API's address is one of the laptop alone: each run is crashed by it, once a worker has looked."""
+def test_workers_that_cannot_reach_the_api_crash_each_run(cluster: Cluster) -> None:
+    """The API's address is only valid on the laptop. Each run is crashed as soon as a worker has tried the address."""
     end = hosts.Driver(cluster.laptop, "holding", cluster.spec, f"http://127.0.0.1:{hosts.API_PORT}/api").end()
     for row in end["rows"]:
         assert (row["status"], row["cause"]) == ("crashed", "ApiUnreachable")
@@ -78,7 +78,7 @@ def test_workers_that_cannot_reach_the_api(cluster: Cluster) -> None:
     assert end["states"] == {"CRASHED": 4}
 
 
-def test_a_driver_that_is_cut_off_for_some_seconds(cluster: Cluster) -> None:
+def test_a_driver_that_is_cut_off_for_some_seconds_loses_nothing(cluster: Cluster) -> None:
     driver = hosts.Driver(cluster.laptop, "holding", cluster.spec, cluster.api)
     driver.until_there("ran-0")
     cluster.laptop.link("down")
@@ -91,7 +91,7 @@ def test_a_driver_that_is_cut_off_for_some_seconds(cluster: Cluster) -> None:
     assert [driver.times(f"ran-{number}") for number in range(4)] == [1] * 4
 
 
-def test_a_worker_that_dies_takes_one_of_many_small_runs(cluster: Cluster) -> None:
+def test_a_worker_that_dies_crashes_one_of_many_small_runs(cluster: Cluster) -> None:
     driver = hosts.Driver(cluster.laptop, "dying", cluster.spec, cluster.api)
     end = driver.end()
     assert [row["status"] for row in end["rows"]] == ["completed"] * 21 + ["crashed"] + ["completed"] * 18, end
@@ -99,8 +99,8 @@ def test_a_worker_that_dies_takes_one_of_many_small_runs(cluster: Cluster) -> No
     assert [driver.times(f"ran-{number}") for number in range(40)] == [1] * 40
 
 
-def test_nodes_that_join_late_and_die(cluster: Cluster) -> None:
-    """A node that joins runs what waits; when it dies, that one run is crashed, and no other."""
+def test_a_node_that_joins_late_runs_tasks_and_crashes_one_when_it_dies(cluster: Cluster) -> None:
+    """A node that joins runs a waiting body. When it dies, that run is crashed, and no other."""
     driver = hosts.Driver(cluster.laptop, "holding", cluster.spec, cluster.api)
     driver.until_there("ran-0")
     node = cluster.node("late")
@@ -113,8 +113,8 @@ def test_nodes_that_join_late_and_die(cluster: Cluster) -> None:
     assert [driver.times(f"ran-{number}") for number in range(4)] == [1] * 4
 
 
-def test_a_head_that_dies(cluster: Cluster) -> None:
-    """The last test of the module: all open runs are crashed, here and in the API, and the flow comes to its end."""
+def test_a_head_that_dies_crashes_all_open_runs(cluster: Cluster) -> None:
+    """All open runs are crashed, and the flow ends. This test stands last because it ends the head."""
     driver = hosts.Driver(cluster.laptop, "holding", cluster.spec, cluster.api)
     driver.until_there("ran-0")
     cluster.head.off()

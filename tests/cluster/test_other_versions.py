@@ -1,4 +1,4 @@
-"""A worker out of a second virtual environment, where another Prefect is installed."""
+"""A worker from a second virtual environment, which has another Prefect, is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import venv
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import prefect
@@ -20,6 +19,7 @@ from prefect import flow
 
 import prefect_anyrunner
 from prefect_anyrunner import RunnerSpec, Status, VersionSkew, as_settled, settle
+from prefect_anyrunner._provisioning.server import free_port, guarded
 from prefect_anyrunner.conformance import tasks
 
 pytestmark = [pytest.mark.dask, pytest.mark.timeout(400, func_only=True)]
@@ -29,7 +29,7 @@ DASK = str(Path(sys.executable).with_name("dask"))
 
 @pytest.fixture(scope="module")
 def other_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An environment with another Prefect, and beneath it all that is installed here."""
+    """An environment with another Prefect; all other packages are those that are installed here."""
     folder = tmp_path_factory.mktemp("other")
     venv.create(folder, symlinks=True)
     packages = next(folder.glob("lib/python*/site-packages"))
@@ -43,9 +43,9 @@ def other_python(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def cluster(root: ModuleType, prefect_server: str, tmp_path: Path) -> Iterator[Any]:
+def cluster(prefect_server: str, tmp_path: Path) -> Iterator[Any]:
     """A scheduler, and a function that starts a worker by a Python."""
-    port = root.free_port()
+    port = free_port()
     address = f"tcp://127.0.0.1:{port}"
 
     def until(log: Path, what: str) -> None:
@@ -57,7 +57,7 @@ def cluster(root: ModuleType, prefect_server: str, tmp_path: Path) -> Iterator[A
 
         def start(name: str, command: list[str], what: str) -> None:
             log = tmp_path / f"{name}.log"
-            stack.enter_context(root.guarded(command, log))
+            stack.enter_context(guarded(command, log))
             until(log, what)
 
         start(
@@ -71,7 +71,7 @@ def cluster(root: ModuleType, prefect_server: str, tmp_path: Path) -> Iterator[A
         yield port, worker
 
 
-def test_is_told_when_the_run_connects(cluster: Any, other_python: str) -> None:
+def test_the_flow_run_fails_when_it_connects(cluster: Any, other_python: str) -> None:
     port, worker = cluster
     worker("same", sys.executable)
     worker("other", other_python)
@@ -85,7 +85,7 @@ def test_is_told_when_the_run_connects(cluster: Any, other_python: str) -> None:
         one()
 
 
-def test_is_told_by_a_worker_that_joins_later(cluster: Any, other_python: str, tmp_path: Path) -> None:
+def test_a_worker_that_joins_later_refuses_its_runs(cluster: Any, other_python: str, tmp_path: Path) -> None:
     port, worker = cluster
     worker("same", sys.executable)
     started, go = str(tmp_path / "started"), str(tmp_path / "go")
@@ -93,16 +93,16 @@ def test_is_told_by_a_worker_that_joins_later(cluster: Any, other_python: str, t
     @flow(task_runner=RunnerSpec.parse(f"dask://127.0.0.1:{port}").runner())
     def some() -> Any:
         futures = [tasks.hold.submit(started, go) for _ in range(4)]
-        for _ in as_settled(futures):  # the first to end is one that the other worker refused
+        for _ in as_settled(futures):  # the first run to end is one that the other worker refused
             Path(go).touch()
         return settle(futures)
 
     def join() -> None:
-        while not Path(started).exists():  # so the run has connected
+        while not Path(started).exists():  # then the flow run has connected
             time.sleep(0.1)
         worker("other", other_python)
 
-    # Not in the flow, which travels with its run's context: what starts processes cannot.
+    # The thread starts outside the flow, because the flow is pickled with its context and a process cannot be.
     threading.Thread(target=join, daemon=True).start()
     report: Any = some()
     assert report[0].status is Status.COMPLETED

@@ -1,4 +1,4 @@
-"""Some rules through a Ray Client server and through TLS; test_remote_table.py runs all of them."""
+"""A sample of the rules through a Ray Client server and through TLS; test_remote_table.py runs all of them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ SOME = ("O1-group", "O2-again", "F1-whole", "C2-dies-in-a-map", "K1-while-runnin
 ENGINES = {"ray": "ray_client", "dask": "dask_tls"}
 
 
-@pytest.fixture(params=["ray", "dask"], scope="module")
+@pytest.fixture(
+    params=[pytest.param("dask", marks=pytest.mark.dask), pytest.param("ray", marks=pytest.mark.ray)], scope="module"
+)
 def spec(request: pytest.FixtureRequest) -> str:
     text: str = request.getfixturevalue(ENGINES[request.param])
     return text
 
 
-@pytest.mark.timeout(480, func_only=True)  # the first case of each has to wait for its engine
+@pytest.mark.timeout(480, func_only=True)  # the first case on each engine waits until it has started
 @pytest.mark.parametrize("case", [each for each in CASES if each.id in SOME], ids=lambda case: case.id)
 def test_rule(spec: str, case: Any, benches: Any) -> None:
     benches.run(spec, case)
 
 
 @pytest.mark.dask
-def test_tls_without_a_certificate_is_told(dask_tls: str) -> None:
+def test_tls_without_a_certificate_is_one_sentence(dask_tls: str) -> None:
     address = RunnerSpec.parse(dask_tls).address
     assert address is not None and address.startswith("tls://")
 

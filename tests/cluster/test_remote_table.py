@@ -1,4 +1,4 @@
-"""The whole table through a Ray Client server and through TLS: minutes, so for `make test-all`."""
+"""The whole table of rules through a Ray Client server and through TLS."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from prefect_anyrunner.conformance import CASES
 ENGINES = {"ray": "ray_client", "dask": "dask_tls"}
 
 
-@pytest.mark.timeout(480, func_only=True)  # the first case of each has to wait for its engine
+@pytest.mark.timeout(480, func_only=True)  # the first case on each engine waits until it has started
 @pytest.mark.parametrize(
     ("engine", "case"),
     [
-        pytest.param(engine, case, id=f"{engine}-{case.id}")
+        pytest.param(engine, case, id=f"{engine}-{case.id}", marks=getattr(pytest.mark, engine))
         for engine in ENGINES
         for case in CASES
         if case.only in (None, engine)

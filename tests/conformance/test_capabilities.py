@@ -1,4 +1,4 @@
-"""What a backend declares that it cannot do is tried all the same: the table believes neither modesty nor boasting."""
+"""The table tries capabilities that a backend declares as lacking, so a wrong declaration fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from prefect_anyrunner import RunnerSpec
 from prefect_anyrunner.conformance import CASES, CaseResult
-from prefect_anyrunner.conformance._bench import Bench
+from prefect_anyrunner.conformance._harness.case_runner import CaseRunner
 
 FAKES = str(Path(__file__).parent / "fakes")
 CASE = {case.id: case for case in CASES}
@@ -18,20 +18,19 @@ CASE = {case.id: case for case in CASES}
 
 @pytest.fixture(autouse=True)
 def fakes(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have the fake backends found as installed ones are: by their entry points, here and in the child process."""
+    """Install the fake backends by their entry points, for this process and the child process."""
     monkeypatch.syspath_prepend(FAKES)
     monkeypatch.setenv("PYTHONPATH", FAKES + os.pathsep + os.environ["PYTHONPATH"])
     yield
 
 
 def results(backend: str, *ids: str, seconds: float = 150.0) -> list[CaseResult]:
-    with Bench(RunnerSpec.parse(backend), seconds=seconds) as bench:
-        return [bench.run(CASE[id]) for id in ids]
+    with CaseRunner(RunnerSpec.parse(backend), seconds=seconds) as runner:
+        return [runner.run(CASE[id]) for id in ids]
 
 
 def test_declared_lack_is_a_skip_with_its_reason() -> None:
-    # Outside of the flow's process; killing a worker, which ends the flow's process; a call that is not interrupted;
-    # and something that it can do, in a new process after those.
+    # The second case ends the flow's process and the third one hangs in a call, so the last one needs a new process.
     outside, killed, blocking, order = results(
         "limited", "V2-process", "C2-dies-in-a-map", "F6-blocking-timeout", "O1-order"
     )
@@ -55,7 +54,7 @@ def test_undeclared_failure_fails() -> None:
     assert order.verdict == "pass"
 
 
-def test_runner_that_starts_nothing_does_not_hang_the_table() -> None:
+def test_runner_that_starts_nothing_fails_each_case_after_its_time() -> None:
     order, chain = results("silent", "O1-order", "U3-chain", seconds=8)
     assert (order.verdict, chain.verdict) == ("fail", "fail")
-    assert "hung: no end after 8 s" in order.detail or "did not come to an end" in order.detail, order
+    assert "hung: no end after 8 s" in order.detail or "did not end" in order.detail, order

@@ -1,37 +1,34 @@
-"""The README's matrix is what the stored reports say, and these are of the table as it is."""
+"""The matrix beside this file agrees with the stored reports, and these with the table as it is now."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from prefect_anyrunner import RunnerSpec
 from prefect_anyrunner.conformance import ConformanceReport, cases_for
-from prefect_anyrunner.conformance._matrix import markdown, placed
+from tests.conformance.write_matrix import PAGE, REPORTS, markdown, with_matrix
 
-ROOT = Path(__file__).parents[2]
-STORED = Path(__file__).parent / "reports.json"
 AGAIN = "run `make matrix`"
 OURS = ("thread://", "process://", "dask://", "ray://")
 
 
 @pytest.fixture(scope="module")
 def reports() -> list[ConformanceReport]:
-    return [ConformanceReport.from_dict(each) for each in json.loads(STORED.read_text())["reports"]]
+    return [ConformanceReport.from_dict(each) for each in json.loads(REPORTS.read_text())["reports"]]
 
 
-def test_readme_shows_the_stored_reports(reports: list[ConformanceReport]) -> None:
-    text = (ROOT / "README.md").read_text()
-    assert placed(text, markdown(reports)) == text, f"the README's matrix is stale: {AGAIN}"
+def test_page_shows_the_stored_reports(reports: list[ConformanceReport]) -> None:
+    text = PAGE.read_text()
+    assert with_matrix(text, markdown(reports)) == text, f"{PAGE} is stale: {AGAIN}"
 
 
-def test_reports_are_of_the_table_as_it_is(reports: list[ConformanceReport]) -> None:
+def test_reports_cover_the_table_as_it_is_now(reports: list[ConformanceReport]) -> None:
     for report in reports:
         cases = {case.id for case in cases_for(RunnerSpec.parse(report.spec))}
-        told = {result.case for result in report.results}
-        assert told == cases, f"{report.spec}: {AGAIN} (different: {sorted(told ^ cases)})"
+        stored = {result.case for result in report.results}
+        assert stored == cases, f"{report.spec}: {AGAIN} (different: {sorted(stored ^ cases)})"
 
 
 def test_ours_keep_all_rules(reports: list[ConformanceReport]) -> None:
@@ -41,7 +38,7 @@ def test_ours_keep_all_rules(reports: list[ConformanceReport]) -> None:
             assert report.ok, [f"{report.spec}: {result.case}: {result.detail}" for result in report.failures]
 
 
-def test_reports_name_no_place_of_the_machine_that_made_them() -> None:
-    text = STORED.read_text()
+def test_reports_name_no_folder_of_a_machine() -> None:
+    text = REPORTS.read_text()
     for word in ("/tmp", "/home", "/root", "\\\\Users"):
         assert word not in text, word

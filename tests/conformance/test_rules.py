@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from prefect_anyrunner.backends._base import Capability
-from prefect_anyrunner.backends._registry import BUILT_IN
+from prefect_anyrunner.backends._builtin import BUILT_IN
+from prefect_anyrunner.backends._record import Capability
 from prefect_anyrunner.conformance import CASES, Case, SharedFlow, Subject
 
-WORKERS = 2  # of the fixtures' engines
-# One option of each runner, with a value that is not its default.
+WORKERS = 2
+"""Number of workers of the engines that fixtures start."""
 SETTINGS: dict[str, dict[str, Any]] = {"thread": {"portable": True}}
+"""One option of each runner with a value that is not its default; for others it is rerun_lost."""
 RUNNERS = ("thread", "process", "dask", "ray")
-# One request for a fixture that starts an engine, made only when the first case of that runner comes.
 ENGINES = {"dask": "dask_cluster", "ray": "ray_head"}
+"""Fixtures that start an engine, requested only by cases of that runner."""
 LACKS: dict[str, dict[Capability, str]] = {name: dict(BUILT_IN[name].lacks) for name in RUNNERS}
 
 
@@ -63,8 +64,8 @@ def engines(request: pytest.FixtureRequest) -> Iterator[dict[str, SharedFlow]]:
         flow.close()
 
 
-# Cases that are known to fail, each with the true reason: strict, so that the mark goes when the reason does.
 KNOWN: dict[tuple[str, str], str] = {}
+"""Reasons of cases that are known to fail, by runner and case; the mark is strict, so a case that passes fails."""
 
 
 def parameters() -> Iterator[Any]:
@@ -73,15 +74,15 @@ def parameters() -> Iterator[Any]:
             if each.only not in (None, runner):
                 continue
             marks: list[pytest.MarkDecorator] = [getattr(pytest.mark, runner)] if runner in ENGINES else []
-            lacked = [LACKS[runner][need] for need in each.needs if need in LACKS[runner]]
-            if lacked:
-                marks.append(pytest.mark.skip(reason=f"{runner}: {lacked[0]}"))
+            reasons = [LACKS[runner][need] for need in each.needs if need in LACKS[runner]]
+            if reasons:
+                marks.append(pytest.mark.skip(reason=f"{runner}: {reasons[0]}"))
             if reason := KNOWN.get((runner, each.id)):
                 marks.append(pytest.mark.xfail(strict=True, reason=reason))
             yield pytest.param(runner, each, id=f"{runner}-{each.id}", marks=marks)
 
 
-@pytest.mark.timeout(600, func_only=True)  # an engine may take its time to start
+@pytest.mark.timeout(600, func_only=True)  # starting an engine may take minutes
 @pytest.mark.parametrize(("runner", "rule"), list(parameters()))
 def test_rule(runner: str, rule: Case, subject: Subject) -> None:
     rule.body(subject)

@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import TaskRun
 
 from prefect_anyrunner import EngineUnreachable, Report, Status, agather, settle
 from prefect_anyrunner.conformance import tasks
-from prefect_anyrunner.conformance._subject import until
+from prefect_anyrunner.conformance.checks import until
 
 pytestmark = pytest.mark.dask
 
@@ -44,32 +44,32 @@ def runner(address: str, **options: Any) -> Any:
     return DaskTaskRunner(address=address, **options)
 
 
-def keeper(address: str) -> Any:
+def plugin(address: str) -> Any:
     """Return the scheduler's plugin itself: the cluster of these tests has its scheduler in this process."""
     from distributed import Scheduler
 
-    from prefect_anyrunner.backends._dask_scheduler import KEEPER
+    from prefect_anyrunner.backends._dask.scheduler import PLUGIN_NAME
 
     (scheduler,) = (each for each in Scheduler._instances if each.address == address)
-    return scheduler.plugins.get(KEEPER)
+    return scheduler.plugins.get(PLUGIN_NAME)
 
 
 def test_what_a_driver_that_was_killed_had_on_the_scheduler_is_let_go(
     dask_cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_anyrunner.backends._dask_scheduler._COMES_BACK_WITHIN", 0.1)
+    monkeypatch.setattr("prefect_anyrunner.backends._dask.scheduler._RECONNECT_SECONDS", 0.1)
     command = [sys.executable, "-c", DRIVER, dask_cluster]
-    others = set(getattr(keeper(dask_cluster), "kept", ()))  # of flow runs of other tests, if there were any
+    others = set(getattr(plugin(dask_cluster), "blobs", ()))  # of flow runs of other tests, if there were any
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == b"there\n"
-        keeping = keeper(dask_cluster)
-        (topic,) = set(keeping.kept) - others
-        assert topic in keeping.claims
+        kept = plugin(dask_cluster)
+        (topic,) = set(kept.blobs) - others
+        assert topic in kept.claims
         os.kill(driver.pid, signal.SIGKILL)
-    until(lambda: all(topic not in held for held in (keeping.kept, keeping.claims, keeping.clients)))
-    assert keeping.revoke(topic, ["claim"]) == ["claim"]
-    assert topic not in keeping.claims
+    until(lambda: all(topic not in held for held in (kept.blobs, kept.claims, kept.clients)))
+    assert kept.revoke(topic, ["claim"]) == ["claim"]
+    assert topic not in kept.claims
 
 
 @pytest.mark.parametrize("kind", [TaskRun, tuple], ids=["what the run is like", "the context"])
@@ -77,9 +77,9 @@ def test_a_worker_that_finds_nothing_says_what_it_lacks(dask_cluster: str, kind:
     from prefect_anyrunner.backends.dask import DaskTaskRunner
 
     class Forgetful(DaskTaskRunner):
-        def _put_away(self, digest: str, data: bytes) -> None:
+        def store_blob(self, digest: str, data: bytes) -> None:
             if not isinstance(pickle.loads(data), kind):
-                super()._put_away(digest, data)
+                super().store_blob(digest, data)
 
     @flow(task_runner=Forgetful(address=dask_cluster))
     def forgets() -> Any:
@@ -99,42 +99,34 @@ def test_keys_of_other_clients_are_not_remembered(dask_cluster: str) -> None:
         assert settle(tasks.double.submit(1)).ok
 
     opens()
-    keeping = keeper(dask_cluster)
-    keeping.forgotten.clear()
+    kept = plugin(dask_cluster)
+    kept.forgotten.clear()
     for key in ("inc-0123456789abcdef0123456789abcdef", ("sum", 1), "sum-1.0"):
-        keeping.transition(key, "released", "forgotten")
-    assert not keeping.forgotten
-    keeping.open("topic", "client")
-    keeping.claim("topic", "claim", "inc-of-ours", "worker")
-    keeping.transition("inc-of-ours", "released", "forgotten")
-    keeping.let_go("topic")
-    assert len(keeping.forgotten) == 1
+        kept.transition(key, "released", "forgotten")
+    assert not kept.forgotten
+    kept.open_topic("topic", "client")
+    kept.claim("topic", "claim", "inc-of-ours", "worker")
+    kept.transition("inc-of-ours", "released", "forgotten")
+    kept.close_topic("topic")
+    assert len(kept.forgotten) == 1
 
 
-def test_a_run_that_is_cancelled_while_its_batch_is_sent_ends_alone(dask_cluster: str) -> None:
-    """The parcels of a batch are read in the sending thread; a cancel in another takes one of them away."""
-    from prefect_anyrunner.backends.dask import DaskTaskRunner
+def test_a_run_that_is_cancelled_while_its_batch_is_sent_ends_alone(
+    dask_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sending thread has taken the run, so that its claim must be revoked on the scheduler."""
+    from prefect_anyrunner.backends._dask.channel import DaskChannel
 
-    class CancelsMeanwhile(DaskTaskRunner):
-        victim: Any = None
-        topic = ""
+    class CancelsMeanwhile(DaskChannel):
+        def _submit(self, batches: list[list[Any]], **more: Any) -> None:
+            for run, _, _ in (sending for batch in batches for sending in batch):
+                if run.future.map_index == 4:
+                    assert run.future.cancel()
+            super()._submit(batches, **more)
 
-        def _send(self, batch: list[Any], *, alone: bool = False) -> None:
-            self.victim = next((run.future for run in batch if run.future.map_index == 4), None)
-            super()._send(batch, alone=alone)
+    monkeypatch.setattr("prefect_anyrunner.backends.dask.DaskChannel", CancelsMeanwhile)
 
-        @property
-        def _topic(self) -> str:
-            victim, self.victim = self.victim, None
-            if victim is not None:
-                assert victim.cancel()
-            return self.topic
-
-        @_topic.setter
-        def _topic(self, topic: str) -> None:
-            self.topic = topic
-
-    @flow(task_runner=CancelsMeanwhile(address=dask_cluster))
+    @flow(task_runner=runner(dask_cluster))
     def mapping() -> Report:
         return settle(tasks.double.map(range(5)))
 
@@ -170,13 +162,13 @@ def test_a_policy_cancels_many_runs_with_one_word_to_the_scheduler(
     from prefect_anyrunner.backends.dask import DaskTaskRunner
 
     words: list[int] = []
-    revoke = DaskTaskRunner._revoke
+    revoke = DaskTaskRunner.revoke
 
     def counted(self: Any, runs: list[Any]) -> list[bool]:
         words.append(len(runs))
         return revoke(self, runs)
 
-    monkeypatch.setattr(DaskTaskRunner, "_revoke", counted)
+    monkeypatch.setattr(DaskTaskRunner, "revoke", counted)
     go = tmp_path / "go"
 
     @flow(task_runner=runner(dask_cluster))
@@ -220,8 +212,8 @@ def test_why_no_scheduler_answered_is_said() -> None:
     with closed, pytest.raises(EngineUnreachable, match=r"at tcp://127.0.0.1:1 within 1 seconds"):
         closed._connect()
     # Dask tells the cause unless its own time is up just before: two clocks of it run out at the same moment.
-    from prefect_anyrunner.backends.dask import _unreached
+    from prefect_anyrunner.backends._dask.cluster import unreachable
 
     refused = OSError("Timed out trying to connect")
     refused.__cause__ = ConnectionRefusedError("connection refused")
-    assert _unreached("tcp://127.0.0.1:1", 1, refused).endswith("within 1 seconds: connection refused")
+    assert unreachable("tcp://127.0.0.1:1", 1, refused).endswith("within 1 seconds: connection refused")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prefect import flow, task
 
-from prefect_anyrunner import gather
+from prefect_anyrunner import gather, settle
 
 pytestmark = pytest.mark.dask
 
@@ -68,3 +68,23 @@ def test_what_runs_in_the_place_of_a_waiting_task_is_no_part_of_it(dask_cluster:
         return digits
 
     assert set(several()) == {decimal.getcontext().prec}
+
+
+@task
+def double_after_a_refused_run(number: int) -> int:
+    lock: Any = threading.Lock()
+    refused: Any = double.submit(lock)  # an argument that cannot be pickled ends its run at once
+    assert refused.outcome() is not None
+    doubled: int = settle([refused, double.submit(number)])[1].value
+    return doubled
+
+
+def test_a_waiting_task_releases_its_worker_although_its_first_run_has_ended(dask_cluster: str) -> None:
+    from prefect_anyrunner.backends.dask import DaskTaskRunner
+
+    @flow(task_runner=DaskTaskRunner(address=dask_cluster))
+    def more_than_workers() -> list[int]:
+        results: list[int] = gather(double_after_a_refused_run.map(range(10)))
+        return results
+
+    assert more_than_workers() == [2 * number for number in range(10)]

@@ -17,7 +17,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.context import FlowRunContext
 
 from prefect_anyrunner import Report, Status, gather, settle
-from prefect_anyrunner.conformance._subject import until
+from prefect_anyrunner.conformance.checks import until
 
 MANY = 80
 """Runs of one map: enough for groups on the few threads of the tests' engines."""
@@ -42,7 +42,7 @@ def note(folder: Path, number: int) -> None:
 
 def key() -> str:
     """Name the engine's task in which the calling body runs."""
-    from prefect_anyrunner._worker import current_worker
+    from prefect_anyrunner._worker.contexts import current_worker
 
     side = current_worker()
     assert side is not None
@@ -306,13 +306,11 @@ def test_groups_end_with_the_task_that_submitted_them(runner: Any, tmp_path: Pat
 
 @pytest.mark.ray
 def test_no_claim_of_a_group_stays_in_rays_store(ray_head: str) -> None:
-    from ray.experimental import internal_kv
-
-    from prefect_anyrunner.backends._ray_worker import NAMESPACE
+    from prefect_anyrunner.backends._ray import store
     from prefect_anyrunner.backends.ray import RayTaskRunner
 
-    def left() -> list[bytes]:
-        return [key for key in internal_kv._internal_kv_list("", namespace=NAMESPACE) if b"+" in key]
+    def left() -> list[str]:
+        return [key for key in store.keys("") if "+" in key]
 
     @flow(task_runner=RayTaskRunner())
     def mapping() -> None:

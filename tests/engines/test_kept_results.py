@@ -12,8 +12,8 @@ from prefect import flow, task
 from prefect.exceptions import CrashedRun, MissingResult
 
 from prefect_anyrunner import Outcome, Report, Status, TaskRunsFailed, gather, settle
-from prefect_anyrunner._outcome import LazyValue
-from prefect_anyrunner.conformance._subject import shown
+from prefect_anyrunner._outcomes.lazy_value import LazyValue
+from prefect_anyrunner.conformance.checks import shown
 
 pytestmark = pytest.mark.dask
 SIZE = 2**20
@@ -33,7 +33,7 @@ def use(value: Any) -> int:
 
 def is_kept(outcome: Outcome) -> bool:
     held = outcome._value
-    return isinstance(held, LazyValue) and held._make is not None
+    return isinstance(held, LazyValue) and held._load is not None
 
 
 def runner(address: str) -> Any:

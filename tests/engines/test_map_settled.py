@@ -12,8 +12,9 @@ from prefect import flow, task, unmapped
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MappingLengthMismatch, MappingMissingIterable
 
-from prefect_anyrunner import Report, Status, TaskRunsFailed, _map, gather, map_settled, settle
-from prefect_anyrunner._prefect import unsent_events
+from prefect_anyrunner import Report, Status, TaskRunsFailed, gather, map_settled, settle
+from prefect_anyrunner._prefect.private import unsent_events
+from prefect_anyrunner._waiting import map_inputs
 
 RUNNERS = [
     "thread",
@@ -251,7 +252,7 @@ def test_events_that_are_not_sent_yet_hold_submitting_up(
         nonlocal most
         most = max(most, unsent_events())
 
-    monkeypatch.setattr(_map, "_UNSENT", 30)
+    monkeypatch.setattr(map_inputs, "_MAX_UNSENT", 30)
     report = in_flow(
         make(request, "thread"), lambda: map_settled(large_number, range(600), window=window, progress=look)
     )
@@ -263,7 +264,7 @@ def test_events_that_are_not_sent_yet_hold_submitting_up(
 def test_events_that_nobody_sends_are_not_waited_for_without_end(
     prefect_server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, patience: float
 ) -> None:
-    monkeypatch.setattr(_map, "unsent_events", lambda: 10**6)
-    monkeypatch.setattr(_map, "_STUCK", patience)
+    monkeypatch.setattr(map_inputs, "unsent_events", lambda: 10**6)
+    monkeypatch.setattr(map_inputs, "_STUCK_SECONDS", patience)
     report = in_flow(make(request, "thread"), lambda: map_settled(large_number, range(50), window=20))
     assert report.ok

@@ -13,8 +13,8 @@ from prefect import flow, task, unmapped
 from prefect.context import FlowRunContext
 
 from prefect_anyrunner import pick, settle
-from prefect_anyrunner._worker import _Kept
-from prefect_anyrunner.conformance._subject import until
+from prefect_anyrunner._worker.cache import BlobCache
+from prefect_anyrunner.conformance.checks import until
 
 LARGE = 2**20
 
@@ -63,17 +63,15 @@ def kept(runner: Any) -> Iterable[str]:
     """Return the digests of what a runner has put away and not let go."""
     match runner.name:
         case "processpool":
-            return os.listdir(runner._folder / "kept")
+            return os.listdir(f"{runner._folder.path}/blobs")
         case "dask":
             found: Iterable[str] = runner._client.run_on_scheduler(
-                lambda dask_scheduler, topic: list(
-                    dask_scheduler.plugins["prefect-anyrunner-keeper"].kept.get(topic, ())
-                ),
-                topic=runner._topic,
+                lambda dask_scheduler, topic: list(dask_scheduler.plugins["prefect-anyrunner"].blobs.get(topic, ())),
+                topic=runner._channel._topic,
             )
             return found
         case _:
-            return list(runner._kept)
+            return list(runner._channel._blobs)
 
 
 def current_runner() -> Any:
@@ -85,14 +83,14 @@ def current_runner() -> Any:
 def watched(runner: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that gets the size of each large thing that `runner` puts away."""
     sizes: list[int] = []
-    put_away: Callable[[str, bytes], None] = runner._put_away
+    store_blob: Callable[[str, bytes], None] = runner.store_blob
 
     def counted(digest: str, data: bytes) -> None:
         if len(data) >= LARGE:
             sizes.append(len(data))
-        put_away(digest, data)
+        store_blob(digest, data)
 
-    monkeypatch.setattr(runner, "_put_away", counted)
+    monkeypatch.setattr(runner._parts.blobs, "_store", counted)
     return sizes
 
 
@@ -133,7 +131,7 @@ def test_threads_that_begin_together_fetch_once() -> None:
             return bytes(LARGE)
 
     side: Any = Side()
-    held = _Kept()
+    held = BlobCache()
     got: list[bytes] = []
 
     def get() -> None:

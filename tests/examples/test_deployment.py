@@ -1,4 +1,4 @@
-"""The deployment example, on a real work pool with a real worker: a job variable decides on the runner."""
+"""In the deployment example, on a real work pool with a real worker, a job variable chooses the runner."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def prefect(*words: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(480, func_only=True)  # ten commands, each of which imports Prefect, and a Dask cluster of its own
 def test_job_variable_decides_on_the_runner(prefect_server: str, tmp_path: Path) -> None:
     folder = tmp_path / "deployment"
@@ -45,10 +46,10 @@ def test_job_variable_decides_on_the_runner(prefect_server: str, tmp_path: Path)
             "small-dask": ["nightly/on-dask"],
         }.items()
     }
-    said = prefect("worker", "start", "--pool", "laptop", "--run-once", folder=folder)
+    output = prefect("worker", "start", "--pool", "laptop", "--run-once", folder=folder)
     with get_client(sync_client=True) as client:
         for name, run_id in runs.items():
             run = client.read_flow_run(run_id)
-            assert run.state is not None and run.state.is_completed(), said
+            assert run.state is not None and run.state.is_completed(), output
             where = "in the process of the flow" if name == "thread" else "in other processes"
-            assert f"'{run.name}' - tasks ran {where}" in said, said
+            assert f"'{run.name}' - tasks ran {where}" in output, output

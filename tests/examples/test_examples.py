@@ -1,4 +1,4 @@
-"""The examples on every runner: the same answers and the same failures, as a reader would get them."""
+"""The examples give the same answers and the same failures on every runner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from prefect_anyrunner import TaskRunsFailed, use_runner
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture(params=["thread", "process", "dask", "ray"])
+@pytest.fixture(
+    params=[
+        "thread",
+        "process",
+        pytest.param("dask", marks=pytest.mark.dask),
+        pytest.param("ray", marks=pytest.mark.ray),
+    ]
+)
 def runner(request: pytest.FixtureRequest, prefect_server: str) -> Iterator[str]:
     spec = {"thread": "thread://?max_workers=2", "process": "process://?max_workers=2", "ray": "ray"}.get(request.param)
     if request.param == "ray":
@@ -26,7 +33,7 @@ def runner(request: pytest.FixtureRequest, prefect_server: str) -> Iterator[str]
 
 
 def load(name: str) -> ModuleType:
-    """Return the example as a module that its own tasks, on other processes, find by value: as in `python FILE`."""
+    """Return the example as a module that is pickled by value, as `__main__` is in `python FILE`."""
     import cloudpickle
 
     spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")

@@ -1,6 +1,6 @@
-"""The named runners of the deployment example, against the real classes: as far as that goes without such a cluster.
+"""The named runners of the deployment example fit the real cluster classes; no test starts such a cluster.
 
-`pip install dask-jobqueue dask-kubernetes` for the tests of those two; no Slurm and no Kubernetes are needed.
+Two tests need `pip install dask-jobqueue dask-kubernetes`, but neither Slurm nor Kubernetes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def test_slurm() -> None:
     runner = named("slurm")
     found = cluster_class(runner)
     assert found.__name__ == "SLURMCluster"
-    # It submits nothing before it is scaled, so that what it would submit can be read where there is no Slurm.
+    # The cluster submits no job before it is scaled, so its job script can be read without Slurm.
     with found(**runner.cluster_kwargs, scheduler_options={"host": "127.0.0.1", "dashboard_address": ":0"}) as cluster:
         script = cluster.job_script()
         adaptive = cluster.adapt(**runner.adapt_kwargs)

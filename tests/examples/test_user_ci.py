@@ -1,4 +1,4 @@
-"""The example of a CI test, run as a user runs it: by pytest, in a folder of its own."""
+"""The example of a CI test passes when pytest runs it in a folder of its own, as a user does."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ def test_on_thread_and_process(prefect_server: str, tmp_path: Path) -> None:
     assert "4 passed" in run(tmp_path, "thread,process")
 
 
-@pytest.mark.parametrize("engine", ["dask", "ray"])
+@pytest.mark.parametrize(
+    "engine", [pytest.param("dask", marks=pytest.mark.dask), pytest.param("ray", marks=pytest.mark.ray)]
+)
 def test_on_an_engine(engine: str, prefect_server: str, tmp_path: Path) -> None:
     assert "2 passed" in run(tmp_path, engine)

@@ -1,4 +1,4 @@
-"""A flow whose task takes memory until the engine's monitor ends its worker; prints as JSON how its runs ended.
+"""A flow whose task takes memory until the engine's monitor ends its worker. It prints the ends of its runs as JSON.
 
 python memory_flow.py dask|ray FOLDER
 """
@@ -18,7 +18,7 @@ from prefect_anyrunner import settle
 
 STEP = 20 * 2**20
 MOST = 6 * 2**30
-"""Bytes after which the task gives up: the monitor has not done its work then."""
+"""Bytes after which the task gives up, because the monitor has not ended its worker."""
 
 
 @task
@@ -28,7 +28,7 @@ def hog(folder: str) -> int:
     taken: list[bytes] = []
     while len(taken) * STEP < MOST:
         taken.append(b"x" * STEP)
-        time.sleep(0.05)  # the monitors look a few times in a second
+        time.sleep(0.05)  # the monitors measure a few times in a second
     return len(taken)
 
 
@@ -54,7 +54,7 @@ def runner(name: str) -> Any:
         return DaskTaskRunner(cluster_kwargs=cluster)
     from prefect_anyrunner.backends.ray import RayTaskRunner
 
-    # Ray looks at the memory of the whole machine: a little above what is taken now is as good as 95 %.
+    # Ray measures the memory of the whole machine, so the threshold is a little above the memory that is taken now.
     memory = psutil.virtual_memory()
     config = {
         "memory_usage_threshold": (memory.total - memory.available + 2.5 * 2**30) / memory.total,

@@ -1,4 +1,4 @@
-"""Memory that really runs out: the engine's monitor ends the worker, and that costs one run, once, and says why."""
+"""When memory really runs out, the engine's monitor ends the worker, which crashes one run and names the reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from prefect.client.orchestration import get_client
 @pytest.mark.parametrize(
     "engine", [pytest.param("dask", marks=pytest.mark.dask), pytest.param("ray", marks=pytest.mark.ray)]
 )
-def test_the_run_that_takes_it_crashes_once_and_says_so(engine: str, prefect_server: str, tmp_path: Path) -> None:
+def test_the_run_that_takes_all_memory_crashes_once_and_names_the_reason(
+    engine: str, prefect_server: str, tmp_path: Path
+) -> None:
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("memory_flow.py")), engine, str(tmp_path)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Flows for the pytest runs of these tests, and a place to see what a run leaves behind."""
+"""Flows for the pytest runs of these tests, and a folder that shows what a run leaves behind."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.plugin.watching import Watched
 
 FLOWS = """
@@ -15,7 +16,8 @@ import os
 import pytest
 from prefect import flow, task
 from prefect.context import FlowRunContext
-from prefect_anyrunner import AnyTaskRunner, gather
+from prefect_anyrunner import AnyTaskRunner
+from prefect_anyrunner import gather
 
 @task
 def double(number):
@@ -46,7 +48,7 @@ def flows(pytester: pytest.Pytester, prefect_server: str, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
-    folder = Path(tempfile.mkdtemp(prefix="t"))  # not below pytest's: Ray puts sockets there, whose paths must be short
+    folder = Path(tempfile.mkdtemp(prefix="t"))  # a short path, because Ray puts sockets there
     monkeypatch.setenv("TMPDIR", str(folder))
     watched = Watched(folder)
     yield watched

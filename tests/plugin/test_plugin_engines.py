@@ -1,11 +1,12 @@
-"""The pytest plugin with engines that take long to start: not part of `make test`."""
+"""The pytest plugin with Dask and Ray, which take long to start: only `make test-all` runs it."""
 
 from __future__ import annotations
 
 import pytest
+
 from tests.plugin.watching import Watched, interrupt
 
-pytestmark = [pytest.mark.usefixtures("flows"), pytest.mark.timeout(400, func_only=True)]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("flows"), pytest.mark.timeout(400, func_only=True)]
 
 
 @pytest.mark.dask

@@ -1,4 +1,4 @@
-"""What a pytest run leaves behind: processes and folders; and Ctrl-C in the middle of one."""
+"""The processes and folders that a pytest run leaves behind, and a signal in the middle of a run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 WITHIN = 200.0
-"""Seconds that a pytest run gets to reach its test, and to end after Ctrl-C."""
+"""Seconds that a pytest run gets to reach its test, and seconds that it gets to end after a signal."""
 
 
 class Watched:
-    """All processes and folders that come from one place: they have it as their `TMPDIR`."""
+    """All processes and folders of a pytest run, found by their `TMPDIR`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,7 +33,7 @@ class Watched:
         return found
 
     def nothing_left(self) -> None:
-        """Assert that no process and no folder is left, once what is just ending has ended."""
+        """Assert that no process and no folder is left, after processes that are ending have ended."""
         self.no_process_left()
         assert [path.name for path in self.folder.iterdir()] == []
 
@@ -45,7 +45,7 @@ class Watched:
 
 
 def interrupt(pytester: pytest.Pytester, *words: str, by: signal.Signals = signal.SIGINT) -> None:
-    """Run a test after one that has used each runner, send a signal to pytest alone in its middle, and see it end."""
+    """Run a test that uses each runner and one that hangs; send pytest a signal there, and wait for its end."""
     pytester.makepyfile(
         test_waits="""
         import threading
@@ -66,8 +66,8 @@ def interrupt(pytester: pytest.Pytester, *words: str, by: signal.Signals = signa
     try:
         end = time.monotonic() + WITHIN
         while not (pytester.path / "ready").exists():
-            told = (pytester.path / "output.log").read_text()
-            assert running.poll() is None and time.monotonic() < end, told
+            output_so_far = (pytester.path / "output.log").read_text()
+            assert running.poll() is None and time.monotonic() < end, output_so_far
             time.sleep(0.05)
         os.kill(running.pid, by)
         expected = pytest.ExitCode.INTERRUPTED if by == signal.SIGINT else -by

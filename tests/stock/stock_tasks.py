@@ -1,4 +1,4 @@
-"""The tasks of these tests, in a module that workers can import."""
+"""The tasks of the tests of stock runners, in a module that workers can import."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def add_one(number: Any) -> Any:
 
 @task
 def waits_for_file(path: str) -> str:
-    """Go on once there is a file at `path`: the test says when."""
+    """Wait until the test creates the file `path`, then return the path."""
     while not Path(path).exists():
         time.sleep(0.01)
     return path

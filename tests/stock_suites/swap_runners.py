@@ -1,7 +1,7 @@
 """A pytest plugin: the stock runners' own tests, with this package's classes in place of the stock ones.
 
 After a test module is imported, every name in it that stands for a stock task runner stands for ours: what a user does
-by changing one import line. Nothing but the namespaces of the test modules is touched. `expected.toml` tells which
+by changing one import line. Nothing but the namespaces of the test modules is touched. `expected.toml` lists which
 tests must fail, each with its reason, and which need more CPUs than a machine may have.
 """
 

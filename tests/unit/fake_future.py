@@ -1,16 +1,37 @@
-"""A future in memory with the interface of ours, for tests of waiting and telling."""
+"""A future in memory with the interface of ours, for tests of waiting and reports."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from prefect.exceptions import CancelledRun, CrashedRun, UpstreamTaskError
 
 from prefect_anyrunner import Outcome, Status
+
+
+class FakeRunner:
+    """The runner of one fake future, which frees its worker; a future that has ended has none."""
+
+    waits_in_engine = False
+
+    def __init__(self, future: FakeFuture) -> None:
+        self.future = future
+
+    def cancel_runs(self, task_run_ids: Sequence[uuid.UUID], *, running: bool) -> list[bool]:
+        assert list(task_run_ids) == [self.future.task_run_id]
+        return [self.future.cancel(running=running)]
+
+    @contextlib.contextmanager
+    def release_worker(self) -> Iterator[None]:
+        self.future.worker_released = True
+        try:
+            yield
+        finally:
+            self.future.worker_released = False
 
 
 class FakeFuture:
@@ -24,8 +45,8 @@ class FakeFuture:
         self.running = running
         self.looked_at = 0
         self.was_awaited = False
-        self.lent = 0
-        self.lent_now = False
+        self.worker_released = False
+        self.runner: FakeRunner | None = FakeRunner(self)
         self.cancels: list[bool] = []
         self._outcome: Outcome | None = None
         self._callbacks: list[Callable[[Any], None]] = []
@@ -46,17 +67,8 @@ class FakeFuture:
     def callbacks(self) -> int:
         return len(self._callbacks)
 
-    def awaited(self) -> None:
+    def mark_awaited(self) -> None:
         self.was_awaited = True
-
-    @contextlib.contextmanager
-    def blocking(self) -> Iterator[None]:
-        self.lent += 1
-        self.lent_now = True
-        try:
-            yield
-        finally:
-            self.lent_now = False
 
     def cancel(self, *, running: bool = True) -> bool:
         self.cancels.append(running)
@@ -82,6 +94,7 @@ class FakeFuture:
 
     def _end(self, status: Status, **facts: Any) -> FakeFuture:
         with self._lock:
+            self.runner = None
             self._outcome = Outcome(
                 task_name=self.task_name,
                 task_run_id=self.task_run_id,

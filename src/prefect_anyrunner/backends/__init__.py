@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from ._base import Backend as Backend
-from ._base import Capability as Capability
-from ._base import Option as Option
+from prefect_anyrunner.backends._record import Backend as Backend
+from prefect_anyrunner.backends._record import Capability as Capability
+from prefect_anyrunner.backends._record import Option as Option
+from prefect_anyrunner.backends._record import SharedEngine as SharedEngine

@@ -8,114 +8,19 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import lru_cache
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prefect.task_runners import TaskRunner
+from prefect_anyrunner._base.errors import BackendUnavailable, SpecError
+from prefect_anyrunner.backends._builtin import _OWN, BUILT_IN
+from prefect_anyrunner.backends._record import Backend, SharedEngine
 
-from .._errors import BackendUnavailable, SpecError
-from ._base import Backend, Capability, Option
+if TYPE_CHECKING:
+    from prefect.task_runners import TaskRunner
 
 GROUP = "prefect_anyrunner.backends"
-
-_RERUN_LOST = Option("int", "how often a run lost with its worker is executed again; never by default (C4)", minimum=0)
-_CONNECT_TIMEOUT = Option(
-    "float", "seconds until an address that does not answer is given up; 10 by default", 0, above=True, when="address"
-)
-_LOCAL_CLUSTER = ("n_workers", "threads_per_worker", "memory_limit", "processes")
-
-BUILT_IN: Mapping[str, Backend] = MappingProxyType(
-    {
-        "thread": Backend(
-            name="thread",
-            build="prefect_anyrunner.backends.thread:build",
-            lacks={
-                Capability.SEPARATE_PROCESS: "threads are part of the flow's process",
-                Capability.SURVIVE_WORKER_DEATH: "what ends the process of a thread ends the flow with it",
-                Capability.INTERRUPT_BLOCKING: "Python cannot interrupt a C call in a thread",
-            },
-            options={
-                "max_workers": Option("int", "threads at most", minimum=1),
-                "portable": Option("bool", "arguments, results and errors make the round trip of a cluster (V2)"),
-            },
-        ),
-        "process": Backend(
-            name="process",
-            build="prefect_anyrunner.backends.process:build",
-            options={
-                "max_workers": Option("int", "processes at most", minimum=1),
-                "rerun_lost": _RERUN_LOST,
-            },
-        ),
-        "dask": Backend(
-            name="dask",
-            build="prefect_anyrunner.backends.dask:build",
-            requires=("prefect_dask", "distributed"),
-            install="pip install 'prefect-anyrunner[dask]'",
-            schemes={"dask": "tcp://", "dask+tls": "tls://"},
-            lacks={
-                Capability.INTERRUPT_BLOCKING: "Dask runs tasks in threads, and Python cannot interrupt a C call there",
-            },
-            options={
-                "n_workers": Option("int", "worker processes", minimum=1, when="temporary"),
-                "threads_per_worker": Option("int", "threads in each worker", minimum=1, when="temporary"),
-                "memory_limit": Option("bytes", "memory of each worker", when="temporary"),
-                "processes": Option("bool", "workers are processes of their own", when="temporary"),
-                "cluster_class": Option(
-                    "text", "dotted name of the cluster class", when="temporary", excludes=_LOCAL_CLUSTER
-                ),
-                "cluster_kwargs": Option("table", "arguments of the cluster class", when="temporary"),
-                "adapt_kwargs": Option("table", "arguments of the cluster's adapt()", when="temporary"),
-                "client_kwargs": Option("table", "arguments of distributed.Client"),
-                "ca_file": Option("file", "certificate of the authority", when="address", scheme="dask+tls"),
-                "cert": Option("file", "own certificate", when="address", scheme="dask+tls"),
-                "key": Option("file", "key of the own certificate", when="address", scheme="dask+tls"),
-                "connect_timeout": _CONNECT_TIMEOUT,
-                "rerun_lost": _RERUN_LOST,
-            },
-        ),
-        "ray": Backend(
-            name="ray",
-            build="prefect_anyrunner.backends.ray:build",
-            requires=("prefect_ray", "ray"),
-            install="pip install 'prefect-anyrunner[ray]'",
-            schemes={"ray": "ray://"},
-            words=("auto",),
-            options={
-                "num_cpus": Option("int", "CPUs that Ray may use", minimum=1, when="temporary"),
-                "num_gpus": Option("int", "GPUs that Ray may use", minimum=0, when="temporary"),
-                "init_kwargs": Option("table", "arguments of ray.init()"),
-                "connect_timeout": _CONNECT_TIMEOUT,
-                "rerun_lost": _RERUN_LOST,
-            },
-        ),
-    }
-)
-
-_OURS_ALONE = ("portable", "rerun_lost", "connect_timeout")
-
-
-def _stock(backend: Backend) -> Backend:
-    """Return the record of the stock runner that a built-in one is made from: the same options, without ours."""
-    return replace(
-        backend,
-        name=f"stock+{backend.name}",
-        build=f"prefect_anyrunner.backends.stock:build_{backend.name}",
-        schemes={f"stock+{scheme}": prefix for scheme, prefix in backend.schemes.items()},
-        options={
-            name: option if option.scheme is None else replace(option, scheme=f"stock+{option.scheme}")
-            for name, option in backend.options.items()
-            if name not in _OURS_ALONE
-        },
-    )
-
-
-STOCK: Mapping[str, Backend] = MappingProxyType({record.name: record for record in map(_stock, BUILT_IN.values())})
-"""Prefect's, prefect-dask's and prefect-ray's own classes, to compare with: `stock+dask://`."""
-_OWN: Mapping[str, Backend] = MappingProxyType({**BUILT_IN, **STOCK})
 
 
 def names() -> tuple[str, ...]:
@@ -169,18 +74,33 @@ def build(backend: Backend, address: str | None, options: Mapping[str, Any]) -> 
 
     Raises BackendUnavailable, with the install line, when a package it needs is not installed or cannot be imported.
     """
+    runner: TaskRunner[Any] = _function(backend, backend.build)(address, options)
+    return runner
+
+
+def share(backend: Backend, options: Mapping[str, Any], workers: int) -> AbstractContextManager[SharedEngine]:
+    """Return the context manager that starts an engine which many flow runs can use.
+
+    `workers`: the number of workers to start unless `options` say otherwise. Raises BackendUnavailable as `build` does.
+    """
+    assert backend.share is not None, "the caller has checked that the backend can share an engine"
+    engine: AbstractContextManager[SharedEngine] = _function(backend, backend.share)(options, workers)
+    return engine
+
+
+def _function(backend: Backend, function: str | Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of the backend's record, imported if it is given as text."""
     if missing := backend.missing():
         raise BackendUnavailable(unavailable(backend, missing))
-    if not isinstance(backend.build, str):
-        return backend.build(address, options)
-    module, _, function = backend.build.partition(":")
+    if not isinstance(function, str):
+        return function
+    module, _, name = function.partition(":")
     try:
-        make = getattr(importlib.import_module(module), function)
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except ImportError as error:
         hint = f"; to install what it needs: {backend.install}" if backend.install else ""
         raise BackendUnavailable(f"backend {backend.name!r} cannot be imported: {error}{hint}") from error
-    runner: TaskRunner[Any] = make(address, options)
-    return runner
+    return found
 
 
 def unavailable(backend: Backend, missing: tuple[str, ...]) -> str:

@@ -2,55 +2,60 @@
 
 from __future__ import annotations
 
-import contextvars
-import importlib
-import pickle
-import queue
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from typing import Any, Self
-from uuid import UUID
+from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
+from typing import Any, ClassVar
 
-import dask.config
 import distributed
 import prefect_dask
-from dask.utils import format_bytes
 from distributed import secede
-from distributed.threadpoolexecutor import thread_state
-from prefect.client.schemas.objects import RunInput
-from prefect.exceptions import MissingResult
 from prefect.task_runners import TaskRunner
+from prefect_dask.client import PrefectDaskClient
 
-from .._errors import EngineUnreachable, SpecError, VersionSkew
-from .._future import AnyFuture
-from .._interrupt import interrupt
-from .._preflight import api_of_flow, judge, own_modules, question, shipping
-from .._versions import OURS, running
-from .._worker import Packed, Parcel, current_worker, process_name, run_parcel
-from ._dask_scheduler import KEEPER, Keeper, run_on_worker
-from ._groups import GROUP_SECONDS, Group, Grouping
-from ._remote import RemoteRunner
-from ._tracked import Phase, Run
-
-KEEP_ON_WORKER = 2**18
-"""Bytes from which a result stays on its worker until somebody asks for it."""
-_FETCH_WITHIN = 300.0
-_LOST_WORKER = "distributed.deploy.lost-worker-timeout"
+from prefect_anyrunner._base.errors import EngineUnreachable, SpecError
+from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
+from prefect_anyrunner._driver.remote_runner import RemoteRunner
+from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._worker.contexts import current_worker
+from prefect_anyrunner.backends._dask.channel import DaskChannel
+from prefect_anyrunner.backends._dask.cluster import (
+    adapt,
+    check_cluster,
+    default_cluster,
+    local_cluster_is_up,
+    start_cluster,
+    unreachable,
+)
+from prefect_anyrunner.backends._dask.entry import import_worker
+from prefect_anyrunner.backends._dask.private import call_on_workers, holds_worker_thread
 
 
 class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore[misc,name-defined]  # one future
     """Runs tasks on a Dask cluster: a temporary one, an existing one, or a `cluster` object.
 
-    A drop-in for prefect-dask's class of the same name. A body is claimed on the scheduler before it runs, so
-    Dask's own re-execution never runs one twice (rules C2, C3; PrefectHQ/prefect#15442);
-    `rerun_lost=N` allows it N times per run
-    (rule C4). `connect_timeout` is in seconds.
+    A drop-in for prefect-dask's class of the same name. A body is claimed on the scheduler before it runs, so that
+    Dask's own re-execution never runs one twice (rules C2, C3; PrefectHQ/prefect#15442). `rerun_lost=N` allows it N
+    times per run (rule C4). `connect_timeout` is in seconds.
     """
 
+    settings: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "cluster": "_given_cluster",
+            "address": "_given_address",
+            "cluster_class": "cluster_class",
+            "cluster_kwargs": "cluster_kwargs",
+            "adapt_kwargs": "adapt_kwargs",
+            "client_kwargs": "client_kwargs",
+            "performance_report_path": "performance_report_path",
+            "rerun_lost": "rerun_lost",
+            "connect_timeout": "connect_timeout",
+        }
+    )
+    both_sides = ("dask", "distributed")
     _client: Any
     client_kwargs: dict[str, Any]
-    _both_sides = ("dask", "distributed")
 
     def __init__(
         self,
@@ -71,119 +76,116 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         self.rerun_lost = rerun_lost
         self.connect_timeout = connect_timeout
         self._given_cluster = cluster
-        self._reset_tracking()
-        self._reset_dask()
-
-    def _reset_dask(self) -> None:
-        self._dask_lock = threading.RLock()
-        self._sending = threading.Lock()
+        self._given_address = self.address if cluster is None else None
         self._nested = False
-        self._outbox: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
-        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._topic = ""
-        self._shipping = ExitStack()
-        self._grouping = Grouping()
+        self._channel: DaskChannel | None = None
+        self._connecting = threading.RLock()
+        self._modules = ExitStack()  # modules that travel by value while the runner is connected
 
     @property
     def name(self) -> str:
         """The backend's name, as the stock class has it."""
         return "dask"
 
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "cluster": self._given_cluster,
-            "address": self.address if self._given_cluster is None else None,
-            "cluster_class": self.cluster_class,
-            "cluster_kwargs": self.cluster_kwargs,
-            "adapt_kwargs": self.adapt_kwargs,
-            "client_kwargs": self.client_kwargs,
-            "performance_report_path": self.performance_report_path,
-            "rerun_lost": self.rerun_lost,
-            "connect_timeout": self.connect_timeout,
-        }
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, DaskTaskRunner) and _comparable(self._settings()) == _comparable(other._settings())
-
-    __hash__ = None  # type: ignore[assignment]  # as in prefect-dask: equal by settings, so not hashable
+    def comparable_settings(self) -> dict[str, Any]:
+        """Return the settings with `Security` objects as what they hold, because each is equal only to itself."""
+        client_kwargs = dict(self.client_kwargs)
+        if isinstance(security := client_kwargs.get("security"), distributed.Security):
+            client_kwargs["security"] = {name: getattr(security, name) for name in security.__slots__}
+        return {**self.current_settings(), "client_kwargs": client_kwargs}
 
     def __getstate__(self) -> dict[str, Any]:
-        settings = self._settings()
-        if self._given_cluster is not None:  # a cluster object stays where it is; its address is what others need
+        settings = self.current_settings()
+        if self._given_cluster is not None:  # a cluster object stays where it is; another process needs its address
             settings.update(cluster=None, address=self._given_cluster.scheduler_address, adapt_kwargs=None)
         return settings
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        DaskTaskRunner.__init__(self, **state)
-
     # --- start and stop ------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self._reset_tracking()
-        self._reset_dask()
-        side = current_worker()
-        self._nested = side is not None and side.backend == "dask"
-        return self
+    def start_engine(self) -> None:
+        """Note whether a task of this cluster starts the runner; the connection is made by the first submit."""
+        super().start_engine()
+        host = current_worker()
+        self._nested = host is not None and host.backend == "dask"
 
-    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
-        try:
-            # A nested runner may outlive its worker's client, when the worker ends: nothing is left to finish then.
-            if self._topic and (self._there() or not self._nested):
-                if not self._there():
-                    self.give_up(self._gone())
-                self._finish(exc_type)
-                self._outbox.put(None)
-                self._inbox.put(None)
-                for thread in self._threads:
-                    thread.join()
-                if self._there():
-                    self._client.unsubscribe_topic(self._topic)
-                    self._ask("anyrunner_let_go", topic=self._topic)
-        finally:
-            self._shipping.close()
-            if self._nested:
-                self._client = None  # the worker's own, not ours to close
-            self._topic = ""
-            super().__exit__(exc_type, exc_value, traceback)
-            self._client = None
-            self._cluster = self._given_cluster  # a temporary one is closed; the next start makes another
+    def finish(self, exc_type: type[BaseException] | None) -> None:
+        """Bring every run to its end; those that were sent have crashed if the scheduler is gone."""
+        channel = self._channel
+        if channel is None:
+            super().finish(exc_type)
+            return
+        if not channel.is_connected():
+            if self._nested:  # its worker ends, and the worker's client with it: nothing is left to finish
+                return
+            self.on_engine_lost(channel.connection_lost())
+        super().finish(exc_type)
+        channel.close()
 
-    def _connect(self) -> Any:
-        """Return the client, started at the first call: keeper on the scheduler, threads that send and collect."""
-        with self._dask_lock:
-            if self._topic:
-                return self._client
-            if self._nested:
-                self._client = distributed.get_client()
-            else:
-                self._open_client()
-                self._look_at_cluster()
-            client = self._client
-            client.register_plugin(Keeper(), name=KEEPER)
-            self._topic = f"anyrunner-{id(self)}-{client.id}"
-            self._ask("anyrunner_open", topic=self._topic, client=client.id)
-            client.subscribe_topic(self._topic, self._told)
-            if not self._nested:  # workers import Prefect and this package while the flow still submits
-                client.loop.add_callback(client._run, importlib.import_module, __name__, on_error="ignore")
-            for target in (self._send_from_outbox, self._collect_from_inbox):
-                thread = threading.Thread(target=target, name=f"anyrunner-dask-{target.__name__}", daemon=True)
-                thread.start()
-                self._threads.append(thread)
-            return client
+    def stop_engine(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        """Close the client, and a cluster that was started here."""
+        self._modules.close()
+        self._channel = None
+        if self._nested:
+            self._client = None  # it belongs to the worker, which closes it
+        super().stop_engine(exc_type, exc_value, traceback)
+        self._client = None
+        self._cluster = self._given_cluster  # the next start makes another temporary cluster
+
+    def _connect(self) -> DaskChannel:
+        """Return the channel, opened by the first call: the client, our plugin on the scheduler, two threads."""
+        with self._connecting:
+            if self._channel is None:
+                if self._nested:
+                    self._client = distributed.get_client()
+                else:
+                    self._open_client()
+                    self._check_cluster()
+                self._channel = DaskChannel(self, self._client)
+                if not self._nested:
+                    call_on_workers(self._client, import_worker)
+            return self._channel
+
+    @property
+    def client(self) -> Any:
+        """The Dask client, connected when it is first asked for.
+
+        A runner that was given a cluster, an address, a cluster class or arguments for one uses that. A runner that was
+        given nothing uses the cluster of this process's default client, as prefect-dask's class does, or else starts
+        one.
+        """
+        if self._client is None:
+            asked = self.address or self._cluster
+            if asked is None and self.cluster_class is None and not self.cluster_kwargs:
+                asked = default_cluster()
+            if not isinstance(asked, str):
+                self._exit_stack.enter_context(local_cluster_is_up())
+            if asked is None:
+                made_by: Any = self.resolved_cluster_class or self.cluster_class or distributed.LocalCluster
+                asked = self._exit_stack.enter_context(start_cluster(made_by, self.cluster_kwargs))
+            if not isinstance(asked, str):
+                self._cluster = asked
+                if self.adapt_kwargs:
+                    adapt(asked, self.adapt_kwargs)
+            connect: Any = PrefectDaskClient
+            client = self._exit_stack.enter_context(connect(asked, **self.client_kwargs))
+            self.logger.info("The flow run uses Dask at %s; its dashboard: %s.", asked, client.dashboard_link)
+            if self.performance_report_path:
+                report: Any = distributed.performance_report
+                self._exit_stack.enter_context(distributed.Client.as_current(client))
+                self._exit_stack.enter_context(report(self.performance_report_path))
+            self._client = client
+        return self._client
 
     def _open_client(self) -> None:
         if self.address is None:
-            self._exit_stack.enter_context(patience())
-            _ = self.client  # prefect-dask starts the cluster, and stops it in __exit__
+            _ = self.client
             return
         given = self.client_kwargs
         self.client_kwargs = {"timeout": self.connect_timeout, **given}  # for this call: a runner equals its duplicate
         try:
             _ = self.client
         except (OSError, TimeoutError) as exc:
-            raise EngineUnreachable(_unreached(self.address, self.connect_timeout, exc), address=self.address) from exc
+            raise EngineUnreachable(unreachable(self.address, self.connect_timeout, exc), address=self.address) from exc
         except TypeError as exc:
             if not self.address.startswith("tls://") or "ssl_context" not in str(exc):
                 raise
@@ -194,400 +196,48 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         finally:
             self.client_kwargs = given
 
-    def _look_at_cluster(self) -> None:
-        """Ask the scheduler and all workers what they are, before they get work that they could not do.
-
-        Raises VersionSkew and ApiUnreachable. Modules beside the flow that they do not have will travel with the tasks.
-        """
+    def _check_cluster(self) -> None:
         if isinstance(getattr(self, "_cluster", None), distributed.LocalCluster):
-            return  # it was started here, from what is installed here
-        client, here = self._client, running(*self._both_sides)
-        own, api = own_modules(), api_of_flow()
-        names = tuple(own)
-        answer = client.run_on_scheduler(eval, question(here, modules=names))
-        missing = judge(f"The Dask scheduler at {client.scheduler.address}", answer, here)
-        try:
-            answers = client.sync(
-                client._run,
-                eval,
-                question(here, api=api, modules=names),
-                on_error="return",
-                callback_timeout=self.connect_timeout,
-            )
-        except TimeoutError:
-            answers = {}
-            self.logger.warning("Not all Dask workers said within %g seconds what they run.", self.connect_timeout)
-        if answers:
-            missing = set()
-        for worker, answer in answers.items():
-            if isinstance(answer, dict):  # else it went away meanwhile
-                missing |= judge(f"Dask worker {worker}", answer, here, api=api)
+            missing = module_without_spec()  # it was started here, from what is installed here
+        else:
+            missing = check_cluster(self._client, self.both_sides, self.connect_timeout, self.logger)
         if missing:
-            self.logger.info("Not on the workers, so sent along with the tasks: %s.", ", ".join(sorted(missing)))
-            self._shipping.enter_context(shipping({name: own[name] for name in missing}))
+            self._modules.enter_context(pickled_by_value(missing))
 
-    def _there(self) -> bool:
-        return self._client is not None and self._client.status == "running"
+    # --- hooks ---------------------------------------------------------------------------------------------------
 
-    def _gone(self) -> str:
-        return f"the connection to the Dask scheduler at {self._client.scheduler.address} was lost"
-
-    def _ask(self, operation: str, **message: Any) -> Any:
-        """Call one of the keeper's operations on the scheduler. Raises EngineUnreachable when it is gone."""
-        client = self._client
-        if not self._there():  # Dask would try for half a minute, each time
-            raise EngineUnreachable(self._gone(), address=client.scheduler.address)
-        try:
-            return client.sync(getattr(client.scheduler, operation), **message)
-        except OSError as exc:
-            raise EngineUnreachable(self._gone(), address=client.scheduler.address) from exc
-
-    def submit(
-        self,
-        task: Any,
-        parameters: dict[str, Any],
-        wait_for: Any = None,
-        dependencies: dict[str, set[RunInput]] | None = None,
-    ) -> AnyFuture[Any]:
-        """Submit one task run; see `TrackedRunner.submit`."""
-        if self._started:
-            self._connect()  # in the flow's own context: a client, and a performance report, are left where they began
-        return super().submit(task, parameters, wait_for, dependencies)
-
-    def _put_away(self, digest: str, data: bytes) -> None:
+    def before_submit(self) -> None:
+        """Connect in the flow's own context, because a client and a performance report end where they began."""
         self._connect()
-        self._ask("anyrunner_put", topic=self._topic, digest=digest, data=data)
 
-    def _drop(self, digests: list[str]) -> None:
-        with suppress(EngineUnreachable):  # then all of it is gone
-            self._ask("anyrunner_drop", topic=self._topic, digests=digests)
+    def dispatch(self, runs: list[Run]) -> None:
+        """Send runs to the cluster."""
+        self._connect().send(runs)
 
-    # --- sending and collecting ----------------------------------------------------------------------------------
+    def revoke(self, runs: list[Run]) -> list[bool]:
+        """Make sure that runs that were sent never start; return for each whether that came in time."""
+        return self._connect().revoke(runs)
 
-    def _dispatch(self, runs: list[Run]) -> None:
-        self._connect()
-        for run in runs:
-            self._outbox.put(run)
+    def interrupt(self, run: Run) -> None:
+        """Ask a running body to stop."""
+        self._connect().interrupt(run)
 
-    def _send_from_outbox(self) -> None:
-        while (first := self._outbox.get()) is not None:
-            batch = [first]
-            while not self._outbox.empty() and len(batch) < 2000:
-                more = self._outbox.get()
-                if more is None:
-                    self._outbox.put(None)
-                    break
-                batch.append(more)
-            try:
-                self._send(batch)
-            except BaseException as exc:
-                for run in batch:
-                    self.lost(run, f"it could not be sent to the scheduler: {exc!r}", started=True, cause=exc)
+    def store_blob(self, digest: str, data: bytes) -> None:
+        """Keep `data` on the scheduler."""
+        self._connect().store_blob(digest, data)
 
-    def _send(self, batch: list[Run], *, alone: bool = False) -> None:
-        if not self._there():
-            raise EngineUnreachable(self._gone())
-        # Looked at once: a run that another thread ends meanwhile, a cancelled one, loses its parcel.
-        sent = [(run, parcel._replace(claim=run.claim)) for run in batch if (parcel := run.parcel) is not None]
-        if not sent:
-            return
-        groups = [[one] for one in sent] if alone else self._grouping.cut(sent, self._threads_there)
-        keys = [f"{group[0][0].task.name}-{group[0][1].claim}{'-alone' * alone}" for group in groups]
-        with self._sending:
-            futures = self._client.map(
-                run_on_worker,
-                [
-                    (self._topic, key, *(tuple(parcel) for _, parcel in group))
-                    for key, group in zip(keys, groups, strict=True)
-                ],
-                key=keys,
-                pure=False,
-                retries=0,
-                batch_size=len(keys),
-            )
-            for group, future in zip(groups, futures, strict=True):
-                for run, _ in group:
-                    run.engine = future
-        for group, future in zip(groups, futures, strict=True):
-            runs = [(run, parcel.claim) for run, parcel in group]
-            future.add_done_callback(lambda done, runs=runs: self._inbox.put((runs, done)))
-
-    def _threads_there(self) -> int:
-        return sum(self._client.ncores().values())
-
-    def _collect_from_inbox(self) -> None:
-        while (first := self._inbox.get()) is not None:
-            if isinstance(first, dict):
-                self._take_in(first)
-                continue
-            runs, future = first
-            for run, claim in runs:
-                try:
-                    self._done(run, claim, future)
-                except BaseException as exc:
-                    self.lost(run, f"its outcome could not be collected: {exc!r}", started=True, cause=exc)
-            # The last references: what Dask still holds for us it would compute again when lost.
-            del first, runs, run, future
-
-    def _told(self, event: Any) -> None:
-        # Called in the client's event loop, where nothing may wait: what follows is the collecting thread's.
-        for told in event[1]:
-            self._inbox.put(told)
-
-    def _take_in(self, message: dict[str, Any]) -> None:
-        if "outcome" in message:
-            self._take_in_outcome(message["claim"], message["key"], message["outcome"])
-            return
-        if "returned" in message:
-            self._send_again(set(message["returned"]), message["key"])
-            return
-        claims = set(message["claims"])
-        with self._runs_lock:
-            lost = [run for run in self._runs.values() if run.claim in claims]
-        why = f"its Dask worker {message['worker']} died while it ran"
-        if (memory := message["memory"]) is not None:
-            why = (
-                f"its Dask worker {message['worker']} was ended because memory ran out: "
-                f"it used {format_bytes(memory)}, near its memory_limit"
-            )
-        for run in lost:
-            self.lost(run, why, started=True)
-
-    def _take_in_outcome(self, claim: str, key: str, outcome: bytes) -> None:
-        with self._runs_lock:
-            run = self._runs.get(UUID(claim.partition(".")[0]))
-        if run is None or run.claim != claim:  # word of an execution that was given up before
-            return
-        try:
-            packed: Packed = pickle.loads(outcome)
-            future = self._sent_as(run)
-            if future is None or future.key != key:
-                if packed.refused is not None:
-                    return  # Dask ran a group again, and this run is on its way by itself
-                future = distributed.Future(key, self._client)
-            self._grouping.note(run, packed)
-            self.arrived(run, packed, _Fetch(future, run.id))
-        except BaseException as exc:
-            self.lost(run, f"its outcome could not be read: {exc!r}", started=True, cause=exc)
-
-    def _sent_as(self, run: Run) -> Any:
-        """Return the Dask future that carries `run`; None once it has ended."""
-        if run.engine is None:  # word of it was faster than the thread that sent it
-            with self._sending:
-                pass
-        return run.engine
-
-    def _send_again(self, claims: set[str], key: str) -> None:
-        """Send runs by themselves that a worker gave back, as their group took too long."""
-        with self._runs_lock:
-            runs = [run for run in self._runs.values() if run.claim in claims]
-        runs = [run for run in runs if (future := self._sent_as(run)) is not None and future.key == key]
-        try:
-            self._send(runs, alone=True)
-        except BaseException as exc:
-            for run in runs:
-                self.lost(run, f"it could not be sent to the scheduler: {exc!r}", started=True, cause=exc)
-
-    def _done(self, run: Run, claim: str, future: Any) -> None:
-        """End a run whose key is done without an outcome, which would have come before."""
-        if claim != run.claim or run.phase is Phase.ENDED or run.engine is not future:
-            return
-        if future.status == "cancelled":  # we cancel none: Dask does it to all when it loses the scheduler
-            self._end_crashed(run, self._gone())
-            return
-        claimed = self._ask("anyrunner_claimed", topic=self._topic, claims=[claim])
-        error = _error_of(future)
-        if claimed or error is None or isinstance(error, distributed.KilledWorker):
-            self.lost(run, "its Dask worker was lost while it ran", started=bool(claimed), cause=error)
-            return
-        if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in OURS:
-            lacking = str(error.name).partition(".")[0].replace("_", "-")
-            error = VersionSkew("A Dask worker", [(lacking, None, running()[lacking])])
-        self._end_crashed(run, f"its Dask worker could not begin it: {error}", error)
-
-    # --- stopping ------------------------------------------------------------------------------------------------
-
-    def _revoke(self, runs: list[Run]) -> list[bool]:
-        try:
-            revoked = set(self._ask("anyrunner_revoke", topic=self._topic, claims=[run.claim for run in runs]))
-        except EngineUnreachable as exc:
-            self.give_up(str(exc), exc)
-            revoked = set()
-        return [run.claim in revoked for run in runs]
-
-    def _interrupt(self, run: Run) -> None:
-        try:
-            owner = self._ask("anyrunner_claimed", topic=self._topic, claims=[run.claim]).get(run.claim)
-        except EngineUnreachable as exc:
-            self.give_up(str(exc), exc)
-            return
-        if owner is not None:  # not waited for: a worker that is about to die answers late, or never
-            client = self._client
-            client.loop.add_callback(client._run, interrupt, run.claim, workers=[owner], on_error="ignore")
+    def delete_blobs(self, digests: list[str]) -> None:
+        """Drop bytes from the scheduler."""
+        self._connect().delete_blobs(digests)
 
     @contextmanager
-    def blocking(self) -> Iterator[None]:
+    def release_worker(self) -> Iterator[None]:
         """Free the worker that the calling thread holds while it waits (rule N1)."""
-        # Only the thread that Dask gave a task has a place to give back, and it gives it back once for good: taking it
-        # again would wait for whatever took it, which may be waiting for this very task.
-        if self._nested and getattr(thread_state, "proceed", False):
+        # A task gives its thread back for good: to take it again, it would have to wait for the task that has it now,
+        # which may be waiting for this very task.
+        if self._nested and holds_worker_thread():
             secede()  # type: ignore[no-untyped-call]
         yield
-
-
-def patience() -> AbstractContextManager[Any]:
-    """Return what to hold while a local cluster is up, so that a worker that died comes back each time."""
-    # A cluster gives up for good whom it does not see 15 s after a death, though it may just be back from another one.
-    if dask.config.get(_LOST_WORKER) != "15s":
-        return nullcontext()  # not Dask's default: somebody has chosen it
-    return dask.config.set({_LOST_WORKER: "1 day"})
-
-
-def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings that can be compared: a `distributed.Security` is equal only to itself."""
-    client_kwargs = dict(settings["client_kwargs"])
-    if isinstance(security := client_kwargs.get("security"), distributed.Security):
-        client_kwargs["security"] = {name: getattr(security, name) for name in security.__slots__}
-    return {**settings, "client_kwargs": client_kwargs}
-
-
-def _unreached(address: str, seconds: float, exc: BaseException) -> str:
-    """Return what to say of a scheduler that cannot be reached; why, Dask tells in the first of the causes."""
-    timed_out = isinstance(exc, TimeoutError) or "Timed out" in str(exc)
-    first = exc
-    while first.__cause__ is not None:
-        first = first.__cause__
-    why = str(first).strip().partition("\n")[0]
-    text = f"No Dask scheduler answered at {address}" + (f" within {seconds:g} seconds" if timed_out else "")
-    return f"{text}: {why}" if why and not (first is exc and timed_out) else f"{text}."
-
-
-def _error_of(future: Any) -> BaseException | None:
-    if future.status != "error":
-        return None
-    error = future.exception(timeout=10)
-    return error if isinstance(error, BaseException) else None
-
-
-class _Fetch:
-    """Brings a result that stayed on its worker; holds the Dask future, without which Dask would drop it."""
-
-    def __init__(self, future: Any, task_run_id: UUID) -> None:
-        self._future = future
-        self._task_run_id = task_run_id
-
-    def __call__(self) -> bytes:
-        data: Any = None
-        problem: Exception | None = None
-        try:
-            data = self._future.result(timeout=_FETCH_WITHIN)
-        except TimeoutError as exc:
-            raise TimeoutError(
-                f"The result of task run {self._task_run_id} did not come within {_FETCH_WITHIN:g} seconds from the "
-                "Dask worker that keeps it."
-            ) from exc
-        except Exception as exc:
-            problem = exc
-        if not isinstance(data, bytes):  # Dask asked for it to be computed again, which no worker does (rule C3)
-            raise MissingResult(
-                f"The result of task run {self._task_run_id} was lost with the Dask worker that kept it."
-            ) from problem
-        self._future = None
-        return data
-
-
-# --- on the worker -----------------------------------------------------------------------------------------------
-
-
-class _DaskSide:
-    backend = "dask"
-
-    def __init__(self, topic: str, key: str) -> None:
-        self._topic = topic
-        self._key = key
-        self._worker = distributed.get_worker()
-        self._held: dict[str, Any] | None = None
-
-    def name(self) -> str:
-        return f"{self._worker.address} ({process_name()})"
-
-    def _ask(self, operation: str, **message: Any) -> Any:
-        worker = self._worker
-        return distributed.utils.sync(
-            worker.loop, getattr(worker.scheduler, operation), topic=self._topic, worker=worker.address, **message
-        )
-
-    def fetch(self, digest: str) -> bytes:
-        data: bytes | None = self._ask("anyrunner_get", digest=digest)
-        if data is None:
-            raise RuntimeError(
-                f"The Dask scheduler no longer keeps {digest}: the flow run that put it there has ended."
-            )
-        return data
-
-    def claim(self, key: str) -> str | None:
-        held, self._held = self._held, None
-        try:
-            refused: str | None = self._ask("anyrunner_claim", claim=key, key=self._key, held=held)
-        except BaseException:
-            if held is not None:  # the run that it tells of has ended, whatever keeps the next one from beginning
-                self._send(held)
-            raise
-        return refused
-
-    def tell(self, **event: Any) -> None:
-        """Send word of runs ahead of the word that their key is done: in the same stream, so in that order."""
-        self._send({"key": self._key, **event})
-
-    def hold(self, **event: Any) -> None:
-        """Have word of a run go with the next claim: one message fewer per run, for worker and scheduler."""
-        self._held = {"key": self._key, **event}
-
-    def _send(self, event: dict[str, Any]) -> None:
-        worker = self._worker
-        message = {"op": "anyrunner_tell", "topic": self._topic, "event": event}
-        worker.loop.add_callback(worker.batched_stream.send, message)
-
-    def give_back(self, group: Group) -> None:
-        """Have the driver send elsewhere what is not begun here."""
-        if claims := group.take_back():
-            self.tell(returned=claims)
-
-    def give_back_later(self, group: Group) -> None:
-        self._worker.loop.add_callback(self._worker.loop.call_later, GROUP_SECONDS, self.give_back, group)
-
-
-def run_here(work: tuple[Any, ...]) -> bytes | None:
-    """Run parcels, one after the other, and tell the driver of each; return what stays here, a large result."""
-    # A task that waits gives its place away from within its body, and Dask begins what comes next in that context: in
-    # the body's transaction, say. Of all that only the worker, which Dask keeps in a variable, is meant for us.
-    worker = distributed.get_worker()
-    context = contextvars.Context()
-    for variable, value in contextvars.copy_context().items():
-        if value is worker:
-            context.run(variable.set, value)
-    return context.run(_run_all, work)
-
-
-def _run_all(work: tuple[Any, ...]) -> bytes | None:
-    topic, key, *parcels = work
-    side = _DaskSide(topic, key)
-    group = Group([Parcel(*fields) for fields in parcels])
-    if len(parcels) > 1:
-        side.give_back_later(group)
-    try:
-        kept: bytes | None = None
-        parcel = group.next()
-        while parcel is not None:
-            packed = run_parcel(side, parcel)
-            if packed.value_size >= KEEP_ON_WORKER and packed.metadata is None:
-                kept, packed = packed.value, packed._replace(value=None)
-            told = {"claim": parcel.claim, "outcome": pickle.dumps(packed, pickle.HIGHEST_PROTOCOL)}
-            parcel = group.next() if kept is None else None  # a Dask task keeps one result
-            (side.hold if parcel else side.tell)(**told)
-        return kept
-    finally:
-        side.give_back(group)  # nothing, but after a large result, or when this itself fails
 
 
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
@@ -610,5 +260,5 @@ def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
         settings["client_kwargs"] = client_kwargs
     if address is None and "cluster_class" not in settings:
         cluster_kwargs = {"dashboard_address": "127.0.0.1:0", **local, **settings.pop("cluster_kwargs", {})}
-        return DaskTaskRunner(cluster_kwargs=cluster_kwargs, **settings)
+        return DaskTaskRunner(cluster_kwargs=cluster_kwargs, **settings)  # arguments ask for a cluster of its own
     return DaskTaskRunner(address=address, **settings)

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import shutil
-import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 import pebble
 import prefect.task_runners
-from prefect.client.schemas.objects import RunInput
 from prefect.task_runners import TaskRunner
 
-from .._future import AnyFuture
-from .._prefect import initialize_process_worker
-from .._worker import Packed, Parcel, current_worker, process_name, run_parcel
-from ._pool import CannotStart, Pool
-from ._remote import RemoteRunner
-from ._tracked import Run
-from .thread import ThreadPoolTaskRunner
+from prefect_anyrunner._driver import ends
+from prefect_anyrunner._driver.ledger import Sending
+from prefect_anyrunner._driver.map_scope import MapScope
+from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
+from prefect_anyrunner._driver.remote_runner import RemoteRunner
+from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._serialization.values import dumps
+from prefect_anyrunner._worker.contexts import current_worker
+from prefect_anyrunner._worker.messages import RunRequest
+from prefect_anyrunner.backends._process.claims import ClaimFolder
+from prefect_anyrunner.backends._process.pool import CannotStart, Pool
+from prefect_anyrunner.backends._process.worker import run_here, start_worker
+from prefect_anyrunner.backends._thread.body import run_body
+from prefect_anyrunner.backends._thread.engine import ThreadEngine
+from prefect_anyrunner.backends._worker_process import refuse_in_import_of_script, worker_context
 
 
 class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRunner):  # type: ignore[misc]  # one future for all
@@ -36,6 +39,16 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
     `rerun_lost=N` has such a run executed again up to N times (rule C4). Tasks that a task submits run in threads of
     that task's process (rule N1).
     """
+
+    settings: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "max_workers": "_max_workers",
+            "subprocess_message_processor_factories": "_given_factories",
+            "initializer": "_initializer",
+            "initargs": "_initargs",
+            "rerun_lost": "rerun_lost",
+        }
+    )
 
     def __init__(
         self,
@@ -51,260 +64,190 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         self._pool: Pool | None = None
         self._pool_lock = threading.Lock()
         self._retiring: list[threading.Thread] = []
-        self._folder: Path | None = None
-        self._inner: ThreadPoolTaskRunner | None = None
-        self._reset_tracking()
+        self._folder: ClaimFolder | None = None
+        self._threads: ThreadEngine | None = None  # in a task of this runner
+        self._modules = ExitStack()  # modules that travel by value while the runner is started
 
     @property
     def name(self) -> str:
         """The backend's name, as the stock class has it."""
         return "processpool"
 
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "max_workers": self._max_workers,
-            "subprocess_message_processor_factories": self.subprocess_message_processor_factories or None,
-            "initializer": self._initializer,
-            "initargs": self._initargs,
-            "rerun_lost": self.rerun_lost,
-        }
+    @property
+    def _given_factories(self) -> Any:
+        return self.subprocess_message_processor_factories or None
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ProcessPoolTaskRunner) and self._settings() == other._settings()
+    # --- start and stop ------------------------------------------------------------------------------------------
 
-    __hash__ = None  # type: ignore[assignment]  # as in Prefect: equal by settings, so not hashable
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self._settings()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        ProcessPoolTaskRunner.__init__(self, **state)
-
-    def __enter__(self) -> Self:
+    def start_engine(self) -> None:
+        """Start threads if a task starts the runner; otherwise the pool starts with the first submit."""
         if current_worker() is not None:
             TaskRunner.__enter__(self)
-            self._inner = ThreadPoolTaskRunner(self._max_workers).__enter__()
-            return self
-        super().__enter__()
-        self._reset_tracking()
-        return self
+            self._threads = ThreadEngine(self, self._max_workers, partial(run_body, self))
+            return
+        refuse_in_import_of_script()
+        super().start_engine()
+        self._folder = ClaimFolder.create()
 
-    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
-        if self._inner is not None:
-            self._inner.__exit__(exc_type, exc_value, traceback)
-            self._inner = None
+    def stop_engine(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        """Stop the threads, or the pool and its workers."""
+        if self._threads is not None:
+            self._threads.stop()
+            self._threads = None
             TaskRunner.__exit__(self, exc_type, exc_value, traceback)
             return
-        try:
-            self._finish(exc_type)
-        finally:
+        with self._pool_lock:
+            pool, self._pool = self._pool, None
+        if pool is not None and (unsent := pool.end()):
+            self.logger.warning("%d worker processes ended before the API had all their logs and events.", unsent)
+        for retiring in self._retiring:
+            retiring.join()
+        self._retiring.clear()
+        self._modules.close()
+        if self._folder is not None:
+            self._folder.remove()
+            self._folder = None
+        super().stop_engine(exc_type, exc_value, traceback)
+
+    # --- hooks ---------------------------------------------------------------------------------------------------
+
+    def before_submit(self) -> None:
+        """Start the pool, so that workers start while the first requests are built."""
+        if self._threads is None:
             with self._pool_lock:
-                pool, self._pool = self._pool, None
-            if pool is not None:
-                pool.end()
-            for retiring in self._retiring:
-                retiring.join()
-            self._retiring.clear()
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
-                self._folder = None
-            super().__exit__(exc_type, exc_value, traceback)
+                if self._pool is None:
+                    self._modules.enter_context(pickled_by_value(module_without_spec()))
+                self._current_pool()
 
-    def submit(  # type: ignore[override]  # Prefect's overloads differ in the future's class only
-        self,
-        task: Any,
-        parameters: dict[str, Any],
-        wait_for: Any = None,
-        dependencies: dict[str, set[RunInput]] | None = None,
-    ) -> AnyFuture[Any]:
-        """Submit one task run; see `TrackedRunner.submit`."""
-        if self._inner is not None:
-            return self._inner.submit(task, parameters, wait_for, dependencies)
-        if self._started:
-            self._start_pool()  # workers come up while the first parcels are packed
-        return super().submit(task, parameters, wait_for, dependencies)
+    def prepare(self, run: Run, scope: MapScope | None) -> bool:
+        """Build the request of `run`, unless it runs in a thread of this process."""
+        return True if self._threads is not None else super().prepare(run, scope)
 
-    @contextmanager
-    def blocking(self) -> Iterator[None]:
-        """Free the worker that the calling thread holds while it waits (rule N1)."""
-        yield
+    def dispatch(self, runs: list[Run]) -> None:
+        """Give runs to the pool, or to the threads of this task."""
+        if self._threads is not None:
+            self._threads.dispatch(runs)
+            return
+        for sending in self.ledger.send(runs):
+            self._schedule(sending)
 
-    def finish_children(self, *, stop: bool) -> None:
-        """Wait until every run that was submitted here has ended; see `TrackedRunner.finish_children`."""
-        if self._inner is not None:
-            self._inner.finish_children(stop=stop)
+    def revoke(self, runs: list[Run]) -> list[bool]:
+        """Make sure that runs that were sent never start; a run that a thread has taken has started."""
+        if self._folder is None:
+            return [False] * len(runs)
+        return [self._folder.revoke(run.claim) for run in runs]
+
+    def interrupt(self, run: Run) -> None:
+        """Ask a running body to stop: pebble ends the worker process that runs it."""
+        if self._threads is not None:
+            self._threads.interrupt(run)
+        elif (handle := run.handle) is not None:
+            handle.future.cancel()
+
+    def release_worker(self) -> AbstractContextManager[None]:
+        """Free the thread that the calling task holds while it waits (rule N1); a process has one run at a time."""
+        return self._threads.release_worker() if self._threads is not None else nullcontext()
+
+    def store_blob(self, digest: str, data: bytes) -> None:
+        """Keep `data` in the folder that the workers share."""
+        self._shared_folder().store(digest, data)
+
+    def delete_blobs(self, digests: list[str]) -> None:
+        """Drop bytes from the folder."""
+        self._shared_folder().delete(digests)
+
+    def _shared_folder(self) -> ClaimFolder:
+        assert self._folder is not None, "the runner is not started"
+        return self._folder
 
     # --- the pool ------------------------------------------------------------------------------------------------
 
-    def _start_pool(self) -> Pool:
-        with self._pool_lock:
-            return self._pool_now()
-
-    def _pool_now(self) -> Pool:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="anyrunner-"))
-            (self._folder / "kept").mkdir()
-            (self._folder / "claims").mkdir()
+    def _current_pool(self) -> Pool:
         if self._pool is None or not self._pool.active:
-            # Messages go through the parent only where somebody wants to see them: a worker that is killed while it
-            # writes to the shared queue would keep the lock of it, and silence all others.
+            # Messages go through this process only if somebody wants to see them: a worker that is killed while it
+            # writes to the shared queue would keep the queue's lock, and silence all others.
             messages = self._subprocess_message_queue if self.subprocess_message_processor_factories else None
             self._pool = Pool(
-                broken=self._pool_broke,
+                broken=self._on_pool_broken,
                 max_workers=self._max_workers,
-                initializer=_start_worker,
-                initargs=(str(self._folder), messages, self._initializer, self._initargs),
-                context=multiprocessing.get_context("spawn"),
+                initializer=start_worker,
+                initargs=(self._shared_folder().path, messages, self._packed_initializer()),
+                context=worker_context(),
             )
             _ = self._pool.active  # starts it
         return self._pool
 
-    def _put_away(self, digest: str, data: bytes) -> None:
-        assert self._folder is not None
-        partial = self._folder / "kept" / f"{digest}.part"
-        partial.write_bytes(data)
-        partial.rename(partial.with_suffix(""))
+    def _packed_initializer(self) -> bytes | None:
+        if self._initializer is None:
+            return None
+        # As bytes, so that functions and classes of the script travel to a new process as they do with a task.
+        return dumps((self._initializer, self._initargs), what="the initializer of the process pool")
 
-    def _drop(self, digests: list[str]) -> None:
-        assert self._folder is not None
-        for digest in digests:
-            (self._folder / "kept" / digest).unlink(missing_ok=True)
+    def _schedule(self, sending: Sending) -> None:
+        run, claim, request = sending
+        assert request is not None
+        with self._pool_lock:  # a pool that is given up gets no more runs, so that none is forgotten with it
+            try:
+                handle = _scheduled(self._current_pool(), request)
+            except RuntimeError:  # the pool broke between two lines: the next one is new
+                handle = _scheduled(self._current_pool(), request)
+            run.handle = handle
+        handle.future.add_done_callback(partial(self._on_done, run, claim))
 
-    def _dispatch(self, runs: list[Run]) -> None:
-        for run in runs:
-            parcel = run.parcel
-            if parcel is None:  # it was cancelled meanwhile
-                continue
-            claim = run.claim
-            with self._pool_lock:  # a pool that is given up gets no more runs, so that none is forgotten with it
-                try:
-                    pool = self._pool_now()
-                    future = pool.schedule(_run_here, args=(parcel._replace(claim=claim),))
-                except RuntimeError:  # the pool broke between two lines: the next one is new
-                    pool = self._pool_now()
-                    future = pool.schedule(_run_here, args=(parcel._replace(claim=claim),))
-                run.engine = _Sent(pool, future)
-            future.add_done_callback(partial(self._engine_done, run, claim))
-
-    def _engine_done(self, run: Run, claim: str, future: Any) -> None:
-        if claim != run.claim:  # word of an execution that was given up before
+    def _on_done(self, run: Run, claim: str, future: Any) -> None:
+        if claim != run.claim:  # a message from an execution that has been abandoned
             return
+        folder = self._shared_folder()
         try:
-            packed: Packed = future.result()
+            result = future.result()
         except CannotStart as exc:
-            self._end_crashed(run, str(exc), exc)
+            self.end(run, ends.crashed(run, str(exc), exc))
         except (CancelledError, pebble.ProcessExpired, BrokenProcessPool) as exc:
-            # A worker that outlives its pool may still read the parcel: from here on it refuses it.
-            self.lost(run, _death(exc), started=not self._withdraw(claim), cause=exc)
+            # A worker that outlives its pool may still read the request: from here on it refuses that.
+            self.on_worker_lost(run, _how_it_died(exc), started=not folder.revoke(claim), cause=exc)
         except Exception as exc:
-            self._withdraw(claim)
-            self.lost(run, f"its process could not run it: {exc!r}", started=True, cause=exc)
+            folder.revoke(claim)
+            self.on_worker_lost(run, f"its process could not run it: {exc!r}", started=True, cause=exc)
         else:
-            self.arrived(run, packed)
-            self._forget(claim)
+            self.on_result(run, result)
+            folder.forget(claim)
 
-    def _pool_broke(self, pool: Pool) -> None:
-        # Called in a thread of the pool, which cannot wait for its own end.
+    def _on_pool_broken(self, pool: Pool) -> None:
+        # A thread of the pool calls this, and cannot wait for the pool's own end.
         retiring = threading.Thread(target=self._retire, args=(pool,), name="anyrunner-process-retire", daemon=True)
         self._retiring.append(retiring)
         retiring.start()
 
     def _retire(self, pool: Pool) -> None:
-        """Stop a pool that broke, and tell the runs that it had not even taken in."""
+        """Stop a pool that broke, and end the futures of runs that it had not even taken in."""
         with self._pool_lock:
             if self._pool is pool:
                 self._pool = None
         pool.end()
-        with self._runs_lock:
-            sent = [run.engine for run in self._runs.values() if isinstance(run.engine, _Sent)]
-        for engine in sent:
-            if engine.pool is pool and not engine.future.done():
-                engine.future.set_exception(BrokenProcessPool("The pool broke before it took it in."))
-
-    # --- claims: the first to make the file wins -----------------------------------------------------------------
-
-    def _withdraw(self, claim: str) -> bool:
-        """Make sure that no worker begins under `claim` any more; False if one already has."""
-        return self._folder is not None and _make(self._folder / "claims" / claim, "revoked")
-
-    def _forget(self, claim: str) -> None:
-        if self._folder is not None:
-            (self._folder / "claims" / claim).unlink(missing_ok=True)
-
-    def _revoke(self, runs: list[Run]) -> list[bool]:
-        return [self._withdraw(run.claim) for run in runs]
-
-    def _interrupt(self, run: Run) -> None:
-        engine = run.engine
-        if engine is not None:
-            engine.future.cancel()  # pebble stops the worker
+        for run in self.ledger.open_runs():
+            handle = run.handle
+            if handle is not None and handle.pool is pool and not handle.future.done():
+                handle.future.set_exception(BrokenProcessPool("The pool broke before it took the run in."))
 
 
-class _Sent(NamedTuple):
-    """What is known of a run that was given to a pool."""
+class _Handle(NamedTuple):
+    """The future of a run that a pool has, and that pool."""
 
     pool: Pool
     future: Any
 
 
-def _make(path: Path, text: str) -> bool:
-    try:
-        with open(path, "x") as file:
-            file.write(text)
-    except FileExistsError:
-        return False
-    return True
+def _scheduled(pool: Pool, request: RunRequest) -> _Handle:
+    return _Handle(pool, pool.schedule(run_here, args=(request,)))
 
 
-def _death(exc: BaseException) -> str:
+def _how_it_died(exc: BaseException) -> str:
     code = getattr(exc, "exitcode", None)
     if code is None:
         return "its process was lost while it ran"
     if code < 0:
         return f"its process was killed by signal {-code} while it ran"
     return f"its process ended with exit code {code} while it ran"
-
-
-# --- in the worker process ---------------------------------------------------------------------------------------
-
-
-class _ProcessSide:
-    backend = "process"
-
-    def __init__(self, folder: str) -> None:
-        self._folder = Path(folder)
-
-    def name(self) -> str:
-        return process_name()
-
-    def fetch(self, digest: str) -> bytes:
-        return (self._folder / "kept" / digest).read_bytes()
-
-    def claim(self, key: str) -> str | None:
-        path = self._folder / "claims" / key
-        if _make(path, process_name()):
-            return None
-        return path.read_text() or "claimed"
-
-
-_side: _ProcessSide | None = None
-
-
-def _start_worker(
-    folder: str, messages: Any, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]
-) -> None:
-    global _side
-    _side = _ProcessSide(folder)
-    # The body and Prefect's event thread take turns; at Python's own 5 ms each waits about as long as a task takes.
-    sys.setswitchinterval(0.0005)
-    # Pebble's workers are daemons, which may not have children; with the stock runner a task may use multiprocessing.
-    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-    initialize_process_worker(messages, initializer, initargs)
-
-
-def _run_here(parcel: Parcel) -> Packed:
-    assert _side is not None
-    return run_parcel(_side, parcel)
 
 
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:

@@ -23,7 +23,7 @@ def build_dask(address: str | None, options: Mapping[str, Any]) -> TaskRunner[An
     """Return the task runner of a `stock+dask://` spec."""
     from prefect_dask.task_runners import DaskTaskRunner
 
-    from . import dask
+    from prefect_anyrunner.backends import dask
 
     ours: Any = dask.build(address, options)
     runner: TaskRunner[Any] = DaskTaskRunner(
@@ -40,7 +40,7 @@ def build_ray(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any
     """Return the task runner of a `stock+ray://` spec."""
     from prefect_ray.task_runners import RayTaskRunner
 
-    from . import ray
+    from prefect_anyrunner.backends import ray
 
     ours: Any = ray.build(address, options)
     runner: TaskRunner[Any] = RayTaskRunner(address=ours.address, init_kwargs=ours.init_kwargs)

@@ -1,8 +1,10 @@
-"""The tasks of the cases, in a module that every worker can import. Files tell what happened, never the clock."""
+"""The tasks of the cases, in a module that every worker can import.
+
+Tasks show by files that they have run, and wait for files, so that no case depends on the speed of a machine.
+"""
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
 import signal
 import threading
@@ -18,65 +20,21 @@ from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 
-
-class Broken(ValueError):
-    """An ordinary exception of a user."""
-
-
-class TwoArguments(Exception):
-    """Made from two arguments, holds one."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"{code}: {reason}")
-        self.code = code
-
-
-class KeywordOnly(Exception):
-    """Made from a keyword."""
-
-    def __init__(self, *, shard: int) -> None:
-        super().__init__(f"shard {shard}")
-        self.shard = shard
-
-
-class NoArguments(Exception):
-    """Made from nothing."""
-
-    def __init__(self) -> None:
-        super().__init__("always the same")
-
-
-class HoldsLock(ValueError):
-    """Cannot be pickled."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.lock = threading.Lock()
-
-
-class OwnBase(BaseException):
-    """Not an `Exception`."""
-
-
-BASES: dict[str, type[BaseException]] = {
-    "SystemExit": SystemExit,
-    "KeyboardInterrupt": KeyboardInterrupt,
-    "OwnBase": OwnBase,
-}
-OURS_TOO: dict[str, type[Exception]] = {
-    "TimeoutError": TimeoutError,
-    "CancelledError": concurrent.futures.CancelledError,
-    "StopIteration": StopIteration,
-    "MemoryError": MemoryError,
-    "RecursionError": RecursionError,
-}
+from prefect_anyrunner.conformance.task_errors import BASES as BASES
+from prefect_anyrunner.conformance.task_errors import OURS_TOO as OURS_TOO
+from prefect_anyrunner.conformance.task_errors import Broken as Broken
+from prefect_anyrunner.conformance.task_errors import HoldsLock as HoldsLock
+from prefect_anyrunner.conformance.task_errors import KeywordOnly as KeywordOnly
+from prefect_anyrunner.conformance.task_errors import NoArguments as NoArguments
+from prefect_anyrunner.conformance.task_errors import OwnBase as OwnBase
+from prefect_anyrunner.conformance.task_errors import TwoArguments as TwoArguments
 
 
 def _await_file(path: str) -> None:
     end = time.monotonic() + 150
     while not Path(path).exists():
         if time.monotonic() > end:
-            raise RuntimeError(f"{path} never came")
+            raise RuntimeError(f"the file {path} was not created in time")
         time.sleep(0.02)
 
 
@@ -126,7 +84,7 @@ def note(path: str, value: Any = None) -> Any:
 
 @task
 def raise_rich() -> None:
-    """Raise an exception with everything an exception can have."""
+    """Raise an exception with attributes, a note and a cause."""
     try:
         raise KeyError("inner")
     except KeyError as inner:
@@ -142,12 +100,12 @@ def raise_while_handling() -> None:
     try:
         raise KeyError("first")
     except KeyError:
-        raise Broken("second")  # noqa: B904  # without `from`: that is what it is about
+        raise Broken("second")  # noqa: B904  # without `from`, because the case is about the implicit context
 
 
 @task
 def raise_built_in(which: str) -> None:
-    """Raise an exception of Python's own that keeps its text in fields of C."""
+    """Raise a built-in exception that keeps its text in fields of C."""
     match which:
         case "syntax":
             compile("a = ", "user.py", "exec")
@@ -159,7 +117,7 @@ def raise_built_in(which: str) -> None:
 
 @task
 def raise_special(which: str) -> None:
-    """Raise an exception whose `__init__` takes other arguments than `args`, or that cannot travel."""
+    """Raise an exception whose `__init__` takes other arguments than `args`, or that cannot be pickled."""
     match which:
         case "two":
             raise TwoArguments(7, "why")
@@ -190,7 +148,7 @@ def raise_ours_too(which: str) -> None:
 
 @task
 def raise_base(path: str, which: str) -> int:
-    """Append a line, then raise what is not an `Exception` (`"none"`: return 1)."""
+    """Append a line, then raise a `BaseException` that is no `Exception`; return 1 for `"none"`."""
     _append(path)
     if which != "none":
         raise BASES[which](3)
@@ -199,7 +157,7 @@ def raise_base(path: str, which: str) -> int:
 
 @task
 def live_or_die(path: str, how: str) -> str:
-    """Append a line, then live, be killed, or exit."""
+    """Append a line, then return, be killed, or exit."""
     _append(path)
     if how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -210,7 +168,7 @@ def live_or_die(path: str, how: str) -> str:
 
 @task
 def die_the_first_time(path: str) -> str:
-    """Append a line; be killed if it is the first."""
+    """Append a line; be killed if it is the first line."""
     _append(path)
     if len(Path(path).read_text().splitlines()) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -219,12 +177,12 @@ def die_the_first_time(path: str) -> str:
 
 @task
 def take_memory(path: str) -> int:
-    """Append a line, then take more memory than a worker has, until somebody stops it."""
+    """Append a line, then take more memory than a worker has, until the engine stops the worker."""
     _append(path)
     taken = []
     for _ in range(60):
         taken.append(bytearray(os.urandom(1) * (25 * 2**20)))
-        time.sleep(0.1)  # the engine looks at its workers a few times a second
+        time.sleep(0.1)  # the engine checks the memory of its workers a few times a second
     return len(taken)
 
 
@@ -238,7 +196,7 @@ def hold(started: str, go: str) -> str:
 
 @task
 def spin(started: str) -> str:
-    """Append a line, then compute in Python for ever (some minutes)."""
+    """Append a line, then compute in Python for some minutes, until the run is cancelled."""
     _append(started)
     end = time.monotonic() + 150
     while time.monotonic() < end:
@@ -248,7 +206,7 @@ def spin(started: str) -> str:
 
 @task(timeout_seconds=1)
 def too_slow() -> str:
-    """Take longer than it may."""
+    """Compute for longer than its timeout allows."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
         sum(range(100))
@@ -257,7 +215,7 @@ def too_slow() -> str:
 
 @task(timeout_seconds=1)
 def too_long_in_one_call() -> str:
-    """Take longer than it may, in one call into C."""
+    """Take longer than its timeout allows, in one call into C."""
     time.sleep(30)
     return "not stopped"
 
@@ -286,13 +244,13 @@ def return_completed(value: Any) -> State[Any]:
 
 @task
 def make_lock() -> Any:
-    """Return what cannot be pickled."""
+    """Return an object that cannot be pickled."""
     return threading.Lock()
 
 
 @task
 def lock_or(value: Any) -> Any:
-    """Return the argument, or what cannot be pickled for None."""
+    """Return the argument, or an object that cannot be pickled if the argument is None."""
     return threading.Lock() if value is None else value
 
 
@@ -304,13 +262,13 @@ def describe(value: Any) -> tuple[str, str]:
 
 @task
 def holds_future(values: Any) -> bool:
-    """Tell whether the first of the values is a future."""
+    """Return whether the first of the values is a future."""
     return isinstance(values[0], PrefectFuture)
 
 
 @task
 def process_id() -> int:
-    """Return the process that this runs in."""
+    """Return the id of the process that the task runs in."""
     return os.getpid()
 
 
@@ -343,7 +301,7 @@ def submit_one() -> tuple[str, str]:
 
 @task(task_run_name="named-{number}")
 def who_am_i(number: int) -> dict[str, Any]:
-    """Return what the run logger and the context say."""
+    """Return ids, names and tags from the run logger and from the context."""
     context = TaskRunContext.get()
     assert context is not None
     logger: Any = get_run_logger()
@@ -358,8 +316,8 @@ def who_am_i(number: int) -> dict[str, Any]:
 
 
 @task
-def what_runs(number: int) -> dict[str, Any]:
-    """Return what `prefect.runtime` says."""
+def runtime_values(number: int) -> dict[str, Any]:
+    """Return the values of `prefect.runtime`."""
     return {
         "task": runtime.task_run.task_name,
         "name": runtime.task_run.name,
@@ -371,13 +329,13 @@ def what_runs(number: int) -> dict[str, Any]:
 
 @task
 async def double_async(number: int) -> int:
-    """Return twice the number."""
+    """Return twice the number, in a coroutine."""
     return number * 2
 
 
 @task
 async def raise_async() -> None:
-    """Raise."""
+    """Raise an exception."""
     raise Broken("async")
 
 

@@ -1,6 +1,6 @@
-"""What a user runs on a laptop against a cluster: `python flow.py SCENARIO SPEC FOLDER`.
+"""A flow that a user runs on a laptop, with a cluster: `python flow.py SCENARIO SPEC FOLDER`.
 
-Says one line of JSON at the end: what the user saw, and what the API shows of each run.
+It prints one line of JSON at its end: the outcomes, the error, and the states that the API shows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LARGE = 2_000_000
 
 
 def note(name: str) -> None:
-    """Leave a line in a file: a body that ran twice leaves two."""
+    """Append a line to a file, so that a body that ran twice leaves two lines."""
     with (FOLDER / name).open("a") as file:
         file.write(f"{os.getpid()}\n")
 
@@ -44,13 +44,13 @@ def until(name: str, seconds: float = 120.0) -> None:
 
 @task
 def twice(number: int) -> int:
-    """Use the module beside."""
+    """Use a module that is beside this file."""
     return int(helpers.twice(number))
 
 
 @task
 def import_late() -> str:
-    """Import a module beside that the flow has not."""
+    """Import a module beside this file that the flow itself has not imported."""
     import unseen  # type: ignore[import-not-found]
 
     return str(unseen.WORD)
@@ -58,7 +58,7 @@ def import_late() -> str:
 
 @task
 def where(number: int) -> str:
-    """Return the address that this host talks from."""
+    """Return the address of this host."""
     note(f"ran-{number}")
     if number:
         until("more-workers")
@@ -71,7 +71,7 @@ def where(number: int) -> str:
 
 @task
 def hold(number: int) -> int:
-    """Run until told to stop."""
+    """Run until the file `go` exists."""
     note(f"ran-{number}")
     until("go")
     return number
@@ -79,14 +79,14 @@ def hold(number: int) -> int:
 
 @task
 def large(number: int) -> bytes:
-    """Return what stays on the worker."""
+    """Return a value that is large enough to stay on its worker."""
     note(f"large-{number}")
     return bytes([number]) * LARGE
 
 
 @task
 def die(number: int) -> int:
-    """Take the worker along, as number 21."""
+    """Kill the worker, as number 21."""
     note(f"ran-{number}")
     if number == 21:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -94,28 +94,28 @@ def die(number: int) -> int:
 
 
 def modules() -> list[Any]:
-    """Run tasks that need modules which are here alone."""
+    """Run tasks that need modules which only the laptop has."""
     return [*twice.map([1, 2, 13]), import_late.submit()]
 
 
 def late() -> list[Any]:
-    """Submit more than the workers there are can do."""
+    """Submit more runs than the first workers can take at a time."""
     return list(where.map(range(8)))
 
 
 def holding() -> list[Any]:
-    """Keep all workers busy, with more behind."""
+    """Keep all workers busy while more runs wait."""
     return list(hold.map(range(4)))
 
 
 def dying() -> list[Any]:
-    """Lose a worker in the midst of many small runs, which travel in groups to workers that have run some before."""
+    """Lose a worker among many small runs, which travel in batches because the workers have run some before."""
     die.map(range(100, 140)).wait()
     return list(die.map(range(40)))
 
 
 def keeping() -> list[Any]:
-    """Have large results kept by workers, and runs in progress."""
+    """Have large results on workers, and runs in progress."""
     kept = large.map(range(1, 5))
     kept.wait()
     note("kept")
@@ -124,7 +124,7 @@ def keeping() -> list[Any]:
 
 @flow(task_runner=AnyTaskRunner(SPEC))
 def laptop() -> list[dict[str, Any]]:
-    """Run one scenario and tell its outcomes."""
+    """Run one scenario and return its outcomes as plain data."""
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
     (FOLDER / "flow-run").write_text(str(context.flow_run.id))
@@ -166,16 +166,16 @@ def states() -> dict[str, int]:
 
 
 def main() -> None:
-    """Run the flow and say what came of it."""
+    """Run the flow and print its end."""
     began = time.monotonic()
-    said: dict[str, Any] = {"rows": [], "raised": None}
+    end: dict[str, Any] = {"rows": [], "raised": None}
     try:
-        said["rows"] = laptop()
+        end["rows"] = laptop()
     except Exception as exc:
-        said["raised"] = f"{type(exc).__name__}: {exc}"
-    said["seconds"] = round(time.monotonic() - began, 1)
-    said["states"] = states() if (FOLDER / "flow-run").exists() else {}
-    print("\n" + json.dumps({"end": said}), flush=True)
+        end["raised"] = f"{type(exc).__name__}: {exc}"
+    end["seconds"] = round(time.monotonic() - began, 1)
+    end["states"] = states() if (FOLDER / "flow-run").exists() else {}
+    print("\n" + json.dumps({"end": end}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Backends that declare what is not so, and one that declares all it lacks: the table has to tell them apart."""
+"""Backends with right and wrong declarations of what they lack, which the table has to distinguish."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def threads(address: str | None, options: Mapping[str, Any]) -> ThreadPoolTaskRu
 
 
 def one_thread(address: str | None, options: Mapping[str, Any]) -> ThreadPoolTaskRunner:
-    return ThreadPoolTaskRunner(max_workers=1)  # so that of two tasks that end the process it is always the first
+    # With one thread, it is always the first of two tasks that ends the process.
+    return ThreadPoolTaskRunner(max_workers=1)
 
 
 def processes(address: str | None, options: Mapping[str, Any]) -> ProcessPoolTaskRunner:
@@ -23,9 +24,9 @@ def processes(address: str | None, options: Mapping[str, Any]) -> ProcessPoolTas
 
 
 class Silent(ThreadPoolTaskRunner):
-    """Takes every run and starts none."""
+    """A runner that accepts every run and starts none."""
 
-    def _dispatch(self, runs: list[Any]) -> None:
+    def dispatch(self, runs: list[Any]) -> None:
         pass
 
 

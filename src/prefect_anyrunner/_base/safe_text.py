@@ -1,0 +1,62 @@
+"""Short texts of any object and any exception, also of those whose `__str__` or `__repr__` raises."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
+MAX_TEXT = 100_000
+"""Characters of one text that travel between processes."""
+MAX_LINE = 200
+"""Characters of one error's text in a report or a message of ours."""
+
+_QUALNAME = type.__dict__["__qualname__"].__get__  # because a metaclass may define another one
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 200
+
+
+def text_of(error: BaseException, limit: int = MAX_TEXT) -> str | None:
+    """Return `str(error)`, cut after `limit` characters, or None if its `__str__` raises."""
+    try:
+        return cut(str(error), limit)
+    except BaseException:  # a user's __str__ may raise anything, SystemExit too
+        return None
+
+
+def full_text(error: BaseException) -> str:
+    """Return all that `error` says, or a sentence in its place if its `__str__` raises."""
+    try:
+        return cut(str(error))
+    except BaseException as problem:  # as above
+        return f"<its text cannot be shown: __str__ raised {type(problem).__name__}>"
+
+
+def error_text(error: BaseException, limit: int = MAX_LINE) -> str:
+    """Return the first line of what `error` says, in at most `limit` characters."""
+    lines = full_text(error).strip().splitlines()
+    return clipped(lines[0].strip(), limit) if lines else ""
+
+
+def described(error: BaseException, limit: int = MAX_LINE) -> str:
+    """Return type and text of `error` in one line: `ValueError: no such day`."""
+    name, text = type(error).__name__, error_text(error, limit)
+    return f"{name}: {text}" if text else name
+
+
+def short_repr(value: Any, limit: int = 500) -> str:
+    """Return a short `repr` of any object, or the name of its type if its `__repr__` raises."""
+    try:
+        return cut(_repr.repr(value), limit)
+    except BaseException:  # as above, for __repr__
+        return f"<{_QUALNAME(type(value))} object>"
+
+
+def clipped(text: str, limit: int) -> str:
+    """Return `text` in at most `limit` characters, for a line to read: an ellipsis stands for the rest."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def cut(text: str, limit: int = MAX_TEXT) -> str:
+    """Return `text` as an exact string, for travel: after `limit` characters it says how many are missing."""
+    text = str.__str__(text)  # a subclass of str may override everything else
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text) - limit} more characters)"

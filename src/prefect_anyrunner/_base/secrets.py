@@ -1,0 +1,44 @@
+"""Hide secrets before anything is printed: passwords in addresses, and options with a name such as `token`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+HIDDEN = "***"
+"""Text in the place of a secret."""
+
+_SECRET_NAME = re.compile(
+    r"pass(word|wd|phrase)?$|pwd|token|secret|credential|auth$|(api|access|private)[_-]?key", re.I
+)
+_SECRET_PAIR = re.compile(r"(?P<name>[\w.%-]+)=(?P<value>[^&#\s]*)")
+
+
+def is_secret(name: str) -> bool:
+    """Return whether an option of this name holds a secret."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def hide_in_text(text: str) -> str:
+    """Return `text` without user and password of an address, and without the values of secret options.
+
+    It hides everything before the last `@`, because a password may itself hold `/`, `?`, `&` or `@`.
+    """
+    if "@" in text:
+        scheme, mark, _ = text.partition("://")
+        text = f"{scheme if mark else ''}{mark}{HIDDEN}@{text.rpartition('@')[2]}"
+    return _SECRET_PAIR.sub(lambda pair: f"{pair['name']}={HIDDEN}" if is_secret(pair["name"]) else pair[0], text)
+
+
+def hide(value: Any, name: str = "") -> Any:
+    """Return `value` in the same shape, with secrets replaced. `name`: the option that holds it."""
+    if is_secret(name):
+        return HIDDEN
+    if isinstance(value, str):
+        return hide_in_text(value)
+    if isinstance(value, Mapping):
+        return {key: hide(each, str(key)) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(hide(each) for each in value) if type(value) in (list, tuple) else [hide(e) for e in value]
+    return value

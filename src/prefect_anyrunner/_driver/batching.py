@@ -1,0 +1,66 @@
+"""Which runs travel together: what an engine spends on one task of its own exceeds what Prefect's task engine spends.
+
+Each run of a batch is still claimed, reported, lost and cancelled by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from prefect_anyrunner._driver.ledger import Sending
+from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._worker.batch import BATCH_BYTES, BATCH_PATIENCE
+from prefect_anyrunner._worker.messages import RunResult
+
+_MOST_RUNS = 8
+"""Runs that one task of the engine carries at most."""
+_BATCHES_PER_THREAD = 8
+"""Batches that each thread of the engine gets at least, so that the work spreads evenly."""
+_SMALL_SECONDS = BATCH_PATIENCE / 4
+"""Longest run, in seconds, that is worth batching. A task whose last few runs all took longer is sent run by run."""
+_LAST_FEW = 8
+"""How many of the last runs of a task count."""
+
+
+class Batcher:
+    """Decides which runs of one started runner travel together."""
+
+    def __init__(self) -> None:
+        self._durations: dict[str, tuple[float, ...]] = {}  # digest of a task -> seconds of its last runs
+
+    def note(self, run: Run, result: RunResult) -> None:
+        """Note how long the body of `run` took: imports on a cold worker, say, do not predict the next run."""
+        if result.started and result.ended and (request := run.request) is not None:
+            seconds = (result.ended - result.started).total_seconds()
+            last = self._durations.get(request.task, ())
+            self._durations[request.task] = (*last[1 - _LAST_FEW :], seconds)
+
+    def split(self, sendings: Sequence[Sending], threads: Callable[[], float]) -> list[list[Sending]]:
+        """Split runs into batches: small runs of one task, none of which was sent before.
+
+        `threads` returns how many runs the engine can execute at a time.
+        """
+        most = 1
+        # Fewer runs are too few for batches, however many threads the engine has.
+        if len(sendings) >= 2 * _BATCHES_PER_THREAD and (count := threads()):
+            most = max(1, min(_MOST_RUNS, int(len(sendings) / (_BATCHES_PER_THREAD * count))))
+        batches: list[list[Sending]] = []
+        task, size = "", 0
+        for sending in sendings:
+            request = sending.request
+            assert request is not None
+            size += len(request.arguments)
+            joins = (
+                batches
+                and len(batches[-1]) < most
+                and size <= BATCH_BYTES
+                and task == request.task
+                and min(self._durations.get(task, (0,))) <= _SMALL_SECONDS
+                and not sending.run.sends
+            )
+            if joins:
+                batches[-1].append(sending)
+            else:
+                batches.append([sending])
+                task, size = request.task, len(request.arguments)
+        return batches

@@ -1,0 +1,53 @@
+"""Runs whose submitter is gone: a task whose worker died can no longer report how the runs that it submitted ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from prefect.client.schemas.objects import State, TaskRun, TaskRunResult
+from prefect.states import Crashed
+from prefect.utilities.engine import emit_task_run_state_change_event
+
+from prefect_anyrunner._prefect.api import open_runs
+
+LATE = 3.0
+"""Seconds that the events of a dead worker get to reach the API before its runs are looked for the last time."""
+
+
+def end_orphans(lost: Collection[TaskRun]) -> list[UUID]:
+    """Report as crashed what the task runs `lost` had submitted, and what those had submitted in turn (rule S1).
+
+    Returns the ids of the runs that were still open. `lost` are runs of one flow run whose workers died.
+    """
+    flow_run_id = next(run.flow_run_id for run in lost)
+    if flow_run_id is None:
+        return []
+    own = {run.id for run in lost}
+    gone = set(own)
+    reported: list[UUID] = []
+    until = time.monotonic() + LATE
+    while True:
+        found = open_runs(flow_run_id)
+        new = True
+        while new:  # children come in any order, grandchildren before them
+            new = False
+            for run in found:
+                if run.id not in gone and _parents(run) & gone:
+                    gone.add(run.id)
+                    new = True
+        for run in found:
+            if run.id in gone.difference(reported, own) and run.state is not None:
+                reported.append(run.id)
+                state: State[Any] = Crashed(message="The task run that submitted it crashed: its worker died.")
+                state.state_details.task_run_id, state.state_details.flow_run_id = run.id, flow_run_id
+                emit_task_run_state_change_event(task_run=run, initial_state=run.state, validated_state=state)
+        if time.monotonic() >= until:
+            return reported
+        time.sleep(LATE / 4)
+
+
+def _parents(run: TaskRun) -> set[UUID]:
+    return {each.id for each in run.task_inputs.get("__parents__", []) if isinstance(each, TaskRunResult)}

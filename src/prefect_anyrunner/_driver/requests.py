@@ -1,0 +1,210 @@
+"""From a submitted run to the request that travels to a worker: what does not change is stored once, as a blob."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any, NoReturn, TypeVar
+
+from prefect.client.schemas.objects import State, TaskRun, TaskRunResult
+from prefect.context import (
+    AssetContext,
+    FlowRunContext,
+    SettingsContext,
+    TagsContext,
+    TaskRunContext,
+    serialize_context,
+)
+from prefect.flows import Flow
+from prefect.futures import resolve_futures_to_states
+from prefect.settings import PREFECT_API_URL
+from prefect.tasks import MaterializingTask, Task
+
+from prefect_anyrunner._base.errors import CannotTravel
+from prefect_anyrunner._driver.blobs import BlobStore, Digest
+from prefect_anyrunner._driver.map_scope import MapScope
+from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._prefect.models import differences
+from prefect_anyrunner._prefect.states import data_of
+from prefect_anyrunner._serialization.values import dumps
+from prefect_anyrunner._worker.contexts import dump_context
+from prefect_anyrunner._worker.messages import RunRequest
+
+Work = TypeVar("Work", Flow[Any, Any], Task[Any, Any])
+
+_CODE = ("fn", "__wrapped__", "__annotations__")
+"""Attributes in which a flow and a task hold their function, and what that takes along from its module."""
+LARGE = 2**20
+"""Bytes from which an argument is stored by itself, to reach each worker once however many tasks share it."""
+
+
+class RequestBuilder:
+    """Builds the requests of one started runner.
+
+    `both_sides`: modules of the engine whose release must be the same on workers.
+    """
+
+    def __init__(self, blobs: BlobStore, both_sides: tuple[str, ...]) -> None:
+        self._blobs = blobs
+        self._both_sides = both_sides
+        self._contexts: dict[tuple[int, int], tuple[Digest, Any, Any]] = {}
+        self._templates: dict[Digest, tuple[Digest, TaskRun]] = {}
+
+    def build(self, run: Run, scope: MapScope | None) -> RunRequest:
+        """Return the request of `run`, whose claim is set when it is sent. Call it in the run's own context.
+
+        Raises CannotTravel if an argument or the task cannot be pickled.
+        """
+        shared = scope.shared if scope is not None else {}
+        arguments = self._small_arguments(run, scope, shared)
+        if id(run.task) not in shared:  # a task may be edited between two submits, so it is pickled for each
+            shared[id(run.task)] = self._blobs.add(dumps(run.task, what=f"task {run.task.name!r}")), run.task
+        task = shared[id(run.task)][0]
+        if task not in self._templates:
+            whole = pickle.dumps(run.task_run)
+            self._templates[task] = self._blobs.add(whole), pickle.loads(whole)  # a copy: the run itself changes
+        digest, template = self._templates[task]
+        return RunRequest(
+            claim="",
+            context=self._context(),
+            task=task,
+            template=digest,
+            task_run=pickle.dumps(differences(run.task_run, template) or run.task_run, pickle.HIGHEST_PROTOCOL),
+            arguments=self._dumps_arguments(run, arguments),
+            shared=dict(run.blobs),
+            context_overrides=self._context_overrides(run),
+        )
+
+    def _small_arguments(self, run: Run, scope: MapScope | None, shared: dict[int, Any]) -> dict[str, Any]:
+        """Store the large arguments of `run` as blobs; return the others."""
+        parameters: Any = resolve_futures_to_states(run.parameters) if run.upstreams else run.parameters
+        small: dict[str, Any] = {}
+        for name, value in parameters.items():
+            if size_hint(value) < LARGE:
+                small[name] = value
+            elif id(value) in shared:
+                run.blobs[name] = shared[id(value)][0]
+                self._blobs.add_user(run.blobs[name])
+            else:
+                data = dumps(value, what=f"argument {name!r} of task {run.task.name!r}")
+                run.blobs[name] = self._blobs.add(data, users=1 if scope is None else 2)
+                shared[id(value)] = (run.blobs[name], value)
+                if scope is not None:
+                    scope.held.append(run.blobs[name])
+        return small
+
+    def _dumps_arguments(self, run: Run, arguments: dict[str, Any]) -> bytes:
+        try:
+            return dumps(arguments, what=f"the arguments of task {run.task.name!r}")
+        except CannotTravel:
+            for name, value in arguments.items():  # once more, one by one, so that the error names the argument
+                dumps(value, what=f"argument {name!r} of task {run.task.name!r}")
+            raise
+
+    def _context(self) -> Digest:
+        """Return the digest of what stays the same while neither the flow run nor the settings change."""
+        flow, settings = FlowRunContext.get(), SettingsContext.get()
+        known = self._contexts.get((id(flow), id(settings)))
+        if known is None:
+            context = dump_context(_serialize_context(flow, settings), self._both_sides)
+            known = self._blobs.add(context), flow, settings  # both are kept alive, so that their ids stay theirs
+            self._contexts[id(flow), id(settings)] = known
+        return known[0]
+
+    def _context_overrides(self, run: Run) -> bytes:
+        """Return what may differ between two submits: tags, parent task run, assets (rule X1)."""
+        overrides: dict[str, Any] = {}
+        tags = TagsContext.get()
+        if tags is not None and tags.current_tags:
+            overrides["tags_context"] = {"current_tags": set(tags.current_tags)}
+        if (parent := TaskRunContext.get()) is not None:
+            context = _without_unpicklable(parent.serialize(), "parameters")
+            overrides["task_run_context"] = {**context, "task": _without_code(parent.task)}
+        if (assets := _assets(run)) is not None:
+            overrides["asset_context"] = assets
+        return dumps(overrides, what=f"the context of task {run.task.name!r}") if overrides else b""
+
+
+def _assets(run: Run) -> dict[str, Any] | None:
+    flow = FlowRunContext.get()
+    task = run.task
+    tracked = flow.task_run_assets if flow is not None else {}
+    inputs = run.task_run.task_inputs
+    linked = any(
+        isinstance(each, TaskRunResult) and each.id in tracked
+        for name, some in inputs.items()
+        if name != "__parents__"
+        for each in some
+    )
+    if not (linked or task.asset_deps or isinstance(task, MaterializingTask)):
+        return None
+    return AssetContext.from_task_and_inputs(
+        task=task,
+        task_run_id=run.task_run.id,
+        task_inputs=inputs,  # type: ignore[arg-type]
+        copy_to_child_ctx=True,
+    ).serialize()
+
+
+def _serialize_context(flow: FlowRunContext | None, settings: SettingsContext | None) -> dict[str, Any]:
+    serialized = serialize_context()
+    # What changes per submit travels with each request.
+    serialized.update(task_run_context={}, tags_context={}, asset_context={})
+    if flow is not None:
+        context = _without_unpicklable(serialized["flow_run_context"], "parameters")
+        if flow.flow is not None:
+            context["flow"] = _without_code(flow.flow)
+        serialized["flow_run_context"] = context
+        if settings is not None and settings.settings.api.url is None:
+            # Prefect started a server for this process alone: workers must use that one, not each start its own.
+            with_url = settings.settings.copy_with_update(updates={PREFECT_API_URL: str(flow.client.api_url)})
+            serialized["settings_context"] = SettingsContext(profile=settings.profile, settings=with_url).serialize()
+    return serialized
+
+
+def _without_unpicklable(serialized: dict[str, Any], field: str) -> dict[str, Any]:
+    """Return `serialized` without the values of its mapping `field` that cannot be pickled: no task asked for them."""
+    kept = dict(serialized.get(field) or {})
+    try:
+        dumps(kept, what=field)
+    except CannotTravel:
+        for name, value in [*kept.items()]:
+            try:
+                dumps(value, what=name)
+            except CannotTravel:
+                del kept[name]
+    return {**serialized, field: kept}
+
+
+def _without_code(work: Work) -> Work:
+    """Return a copy of the flow, or of the parent task, without its code.
+
+    No worker calls that code, so that its globals neither have to be picklable nor have to stay as they are. Other
+    attributes that cannot be pickled are left out too, except the task runner, from which a worker makes another.
+    """
+    facts = {name: value for name, value in vars(work).items() if name not in _CODE}
+    facts.update({name: [] for name in facts if name.endswith("_hooks")})
+    runner = {"task_runner": facts.pop("task_runner")} if "task_runner" in facts else {}
+    twin = copy.copy(work)
+    vars(twin).clear()
+    vars(twin).update(_without_unpicklable({"facts": facts}, "facts")["facts"], fn=_left_behind, **runner)
+    return twin
+
+
+def _left_behind(*_: Any, **__: Any) -> NoReturn:
+    raise RuntimeError(
+        "The function of a flow, or of a task that submits, is not sent to workers: call it by its own name."
+    )
+
+
+def size_hint(value: Any) -> int:
+    """Return about how many bytes `value` holds, if that can be had without computing anything; else 0."""
+    if isinstance(value, State):  # of an upstream run, with its result
+        value = data_of(value)
+    if isinstance(value, bytes | bytearray | str):
+        return len(value)
+    try:
+        size = getattr(value, "nbytes", 0)
+    except Exception:  # a property of the user's object: that of a Dask dataframe raises NotImplementedError
+        return 0
+    return size if isinstance(size, int) else 0

@@ -1,0 +1,119 @@
+"""Stopping runs: cancelling them, the end of the task that submitted them, the end of the flow run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import wait
+from uuid import UUID
+
+from prefect.context import TaskRunContext
+
+from prefect_anyrunner._driver.ends import FLOW_ENDED, NOT_STARTED, cancelled
+from prefect_anyrunner._driver.hooks import RunnerHooks
+from prefect_anyrunner._driver.ledger import RunLedger
+from prefect_anyrunner._driver.orphans import end_orphans
+from prefect_anyrunner._driver.run import Phase, Run
+from prefect_anyrunner._prefect.private import wait_until_events_are_sent
+
+_SEND_SECONDS = 10.0
+"""Seconds that the last events get to reach the API when a signal ends the flow run."""
+
+
+class Stopping:
+    """How the runs of one started runner are stopped."""
+
+    def __init__(self, ledger: RunLedger, hooks: RunnerHooks, logger: logging.Logger) -> None:
+        self._ledger = ledger
+        self._hooks = hooks
+        self._logger = logger
+
+    def cancel(self, task_run_ids: Sequence[UUID], *, running: bool) -> list[bool]:
+        """Cancel runs, with one message to the engine for all; return for each whether it is (rule K1).
+
+        A run that has not started never starts. A run that has started is asked to stop if `running`.
+        """
+        runs = self._ledger.open_runs(task_run_ids)
+        # Runs that wait come first: otherwise the cancelled runs that they wait for would block them.
+        done = {run.id for run in runs if self._ledger.end(run, cancelled(NOT_STARTED), unless_sent=True)}
+        sent = [run for run in runs if run.phase is Phase.SENT]
+        done |= self._end_revoked(sent, NOT_STARTED)
+        if running:
+            # The run that calls this comes last: on threads, it is interrupted at once.
+            caller = TaskRunContext.get()
+            for run in sorted(sent, key=lambda run: caller is not None and run.id == caller.task_run.id):
+                if run.id not in done and run.phase is not Phase.ENDED:
+                    self.request_stop(run)
+                    done.add(run.id)
+        return [run_id in done for run_id in task_run_ids]
+
+    def request_stop(self, run: Run) -> None:
+        """Ask the body of a run that was sent to stop. Never raises."""
+        run.cancel_requested = True
+        try:
+            self._hooks.interrupt(run)
+        except Exception:
+            self._logger.exception("Could not ask the engine to stop task run %r.", run.task_run.name)
+
+    def _end_revoked(self, sent: list[Run], message: str) -> set[UUID]:
+        """Revoke runs that were sent and end those that will never start; return the ids of these."""
+        if not sent:
+            return set()
+        try:
+            in_time = self._hooks.revoke(sent)
+        except Exception:  # an engine's error must neither reach a `cancel()` nor keep a flow from ending
+            self._logger.exception("Could not revoke task runs that have not started.")
+            return set()
+        revoked = [run for run, yes in zip(sent, in_time, strict=True) if yes]
+        for run in revoked:
+            self._ledger.end(run, cancelled(message))
+        return {run.id for run in revoked}
+
+    def finish_children(self, *, stop: bool) -> None:
+        """Wait until every run has ended: the runs of a task do not outlive it on a worker (rules S1, N1).
+
+        `stop`: cancel them first. The runner of a task calls this, whose worker serves others meanwhile.
+        """
+        while futures := [run.future for run in self._ledger.open_runs()]:
+            if stop:
+                self.cancel([future.task_run_id for future in futures], running=True)
+            with self._hooks.release_worker():
+                if self._hooks.waits_in_engine:
+                    self._hooks.wait_in_engine(futures, None)
+                else:
+                    wait([future.wrapped_future for future in futures])
+
+    def finish(self, *, interrupt: bool) -> None:
+        """Bring every run to its end when the flow run ends (rule E1).
+
+        A run that has started is let finish; one that has not is cancelled. `interrupt`: a signal ends the flow, so
+        that running bodies are asked to stop as well.
+        """
+        self._ledger.closing = True
+        open_runs = self._ledger.open_runs()
+        ids = {run.id for run in open_runs}
+        # A run that another open run has submitted goes on with that one.
+        own = [run for run in open_runs if run.parent not in ids]
+        for run in own:
+            self._ledger.end(run, cancelled(FLOW_ENDED), unless_sent=True)
+        sent = [run for run in own if run.phase is Phase.SENT]
+        self._end_revoked(sent, FLOW_ENDED)
+        if interrupt:
+            for run in sent:
+                if run.phase is not Phase.ENDED:
+                    self.request_stop(run)
+        self._ledger.wait_idle()
+        self._ledger.fetch_lazy_values()
+        self._end_orphans()
+        self._ledger.log_unawaited()
+        if interrupt and not wait_until_events_are_sent(_SEND_SECONDS):
+            # After a SIGTERM, Prefect ends the process as soon as the flow run has ended.
+            self._logger.error("Could not report within %g seconds to the API how all runs ended.", _SEND_SECONDS)
+
+    def _end_orphans(self) -> None:
+        if not self._ledger.lost_parents:
+            return
+        try:
+            end_orphans(self._ledger.lost_parents)
+        except Exception:  # the runs of this flow itself have been reported
+            self._logger.exception("Could not query the Prefect API for child task runs of crashed task runs.")

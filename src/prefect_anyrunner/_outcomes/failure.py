@@ -1,0 +1,88 @@
+"""`TaskRunsFailed`: one exception for all runs that did not complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from prefect_anyrunner._base.errors import AnyRunnerError
+from prefect_anyrunner._base.public import public
+from prefect_anyrunner._outcomes.outcome import Outcome
+from prefect_anyrunner._serialization.pack import pack_error
+from prefect_anyrunner._serialization.unpack import unpack_error
+
+
+@public
+class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
+    """Task runs did not complete.
+
+    Its members are in submission order: the exception that each body raised, and Prefect's `CrashedRun`,
+    `CancelledRun`, `UpstreamTaskError` or `UnfinishedRun` for the other ways to fail. `outcomes` holds the outcome of
+    each member's run, in the same order. The message counts all failures, also those that are not members because a
+    member blocked them.
+
+    `except*`, `split` and `subgroup` keep the type and the outcomes that match. A pickle contains stand-ins for the
+    members that cannot be pickled; it refers to no future, runner or connection.
+    """
+
+    outcomes: tuple[Outcome, ...]
+
+    # Extra data has to come through __new__, positionally: BaseExceptionGroup takes no keywords.
+    def __new__(cls, message: str, exceptions: Sequence[Exception], outcomes: Iterable[Outcome] = ()) -> TaskRunsFailed:
+        self = super().__new__(cls, message, exceptions)
+        self.outcomes = tuple(outcomes)
+        return self
+
+    def __init__(self, message: str, exceptions: Sequence[Exception], outcomes: Iterable[Outcome] = ()) -> None:
+        super().__init__(message, exceptions)
+
+    def derive(self, excs: Sequence[Exception], /) -> TaskRunsFailed:  # type: ignore[override]  # typeshed: generic
+        """Return a group of the same type with `excs` and their outcomes.
+
+        A group that a task itself raised is one member. `split` may make a new group of a part of that member, so
+        outcomes are found by the exceptions at the leaves.
+        """
+        kept = {id(leaf) for exc in excs for leaf in _leaves(exc)}
+        return type(self)(
+            self.message,
+            excs,
+            [outcome for outcome in self.outcomes if any(id(leaf) in kept for leaf in _leaves(outcome.error))],
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        number_of = {id(member): number for number, member in enumerate(self.exceptions)}
+        # An outcome whose error is a member is pickled with the member's number instead, so that both stay one object.
+        outcomes = [
+            (outcome, None)
+            if id(outcome.error) not in number_of
+            else (replace(outcome, error=None), number_of[id(outcome.error)])
+            for outcome in self.outcomes
+        ]
+        members = [pack_error(member) for member in self.exceptions]
+        notes = {"__notes__": list(self.__notes__)} if hasattr(self, "__notes__") else None
+        return _rebuilt, (type(self), self.message, members, outcomes), notes
+
+
+def _rebuilt(
+    kind: type[TaskRunsFailed], message: str, members: list[bytes], outcomes: list[tuple[Outcome, int | None]]
+) -> TaskRunsFailed:
+    errors = [_as_exception(unpack_error(member)) for member in members]
+    return kind(
+        message,
+        errors,
+        [outcome if number is None else replace(outcome, error=errors[number]) for outcome, number in outcomes],
+    )
+
+
+def _as_exception(error: BaseException) -> Exception:
+    assert isinstance(error, Exception), "a stand-in for an Exception is one"
+    return error
+
+
+def _leaves(error: BaseException | None) -> Iterable[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    elif error is not None:
+        yield error

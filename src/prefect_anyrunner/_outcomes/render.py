@@ -1,0 +1,166 @@
+"""Outcomes and failures as text: pure functions whose text is bounded, also if a `__str__` raises."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from prefect_anyrunner._base.safe_text import clipped, described, error_text
+from prefect_anyrunner._base.status import Status
+from prefect_anyrunner._outcomes.outcome import Outcome
+
+MAX_NAMED = 8
+"""Number of runs, or ranges of runs, that one list in a message names before it counts the rest."""
+MAX_KINDS = 8
+"""Number of kinds of failure that a message names before it counts the rest."""
+
+
+def ranges(numbers: Iterable[int]) -> list[str]:
+    """Return `numbers`, sorted and without duplicates, as texts that join neighbours: `["3", "7-9", "20"]`."""
+    spans: list[tuple[int, int]] = []
+    for number in sorted(set(numbers)):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], number)
+        else:
+            spans.append((number, number))
+    return [str(first) if first == last else f"{first}-{last}" for first, last in spans]
+
+
+def label(outcome: Outcome) -> str:
+    """Return the short name of one run, `load[3]`: its task and its index in the map, else in the argument."""
+    place = _place(outcome)
+    return outcome.task_name if place == "" else f"{outcome.task_name}[{place}]"
+
+
+def _place(outcome: Outcome) -> int | str:
+    if outcome.map_index is not None:
+        return outcome.map_index
+    return outcome.path[-1] if outcome.path else ""
+
+
+def labels(outcomes: Sequence[Outcome], *, together: bool = False) -> str:
+    """Return the names of several runs: neighbours are joined, the first ones are named and the rest are counted.
+
+    Example: `load[3], load[7-9], load[20], and 12 more`; with `together` each task has one bracket, `load[3, 7-9, 20]`.
+    """
+    by_task: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_task.setdefault(outcome.task_name, []).append(outcome)
+    texts: list[str] = []
+    covered = 0
+    for task, runs in by_task.items():
+        places = _places(runs)
+        shown = places[: MAX_NAMED - len(texts)]
+        covered += sum(size for _, size in shown)
+        if together and shown and shown[0][0]:
+            texts.append(f"{task}[{', '.join(place for place, _ in shown)}]")
+        else:
+            texts += [f"{task}[{place}]" if place else task for place, _ in shown]
+    rest = len(outcomes) - covered
+    return ", ".join(texts) + (f", and {rest} more" if rest else "")
+
+
+def _places(runs: Sequence[Outcome]) -> list[tuple[str, int]]:
+    """Return the places of runs of one task, each with the number of runs that it covers."""
+    last = [_place(run) for run in runs]
+    if len(set(last)) < len(runs):  # as in {"a": [...], "b": [...]}, where only the whole path distinguishes runs
+        return [(".".join(map(str, run.path)), 1) for run in runs]
+    numbers = ranges(place for place in last if isinstance(place, int))
+    words = [(place, 1) for place in last if isinstance(place, str)]
+    return [(text, _size(text)) for text in numbers] + words
+
+
+def _size(text: str) -> int:
+    first, _, last = text.partition("-")
+    return int(last) - int(first) + 1 if last else 1
+
+
+def kind_of(outcome: Outcome) -> str:
+    """Return the kind of an outcome: the type of the error if the body raised, else the status."""
+    if outcome.status is Status.FAILED and outcome.error is not None:
+        return type(outcome.error).__name__
+    return outcome.status.value
+
+
+def headline(
+    members: Sequence[Outcome], *, total: int, blocked: int = 0, withdrawn: int = 0, tolerated: int = 0
+) -> str:
+    """Return the message of a `TaskRunsFailed`.
+
+    `3 of 1000 task runs failed: 2 ValueError (load[3], load[17]), 1 crashed (load[20]); 5 blocked by them`
+    """
+    kinds: dict[str, list[Outcome]] = {}
+    for member in members:
+        kinds.setdefault(kind_of(member), []).append(member)
+    # Errors of bodies come before other ends; within each, the most frequent kind first, ties in submission order.
+    order = sorted(kinds.items(), key=lambda kind: (kind[1][0].status is not Status.FAILED, -len(kind[1])))
+    parts = [f"{len(runs)} {clipped(kind, 60)} ({labels(runs)})" for kind, runs in order[:MAX_KINDS]]
+    if len(order) > MAX_KINDS:
+        rest = sum(len(runs) for _, runs in order[MAX_KINDS:])
+        parts.append(f"{rest} of {len(order) - MAX_KINDS} other kinds")
+    text = f"{len(members)} of {total} task run{'' if total == 1 else 's'} failed: {', '.join(parts)}"
+    if tolerated:
+        text += f"; {tolerated} would have been tolerated"
+    if blocked:
+        text += f"; {blocked} blocked by them"
+    if withdrawn:
+        text += f"; {withdrawn} cancelled because of them"
+    return text
+
+
+_VARYING = re.compile(
+    r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|(['\"]).*?\1|(?:/[\w.+-]+){2,}|\d+(?:\.\d+)?"
+)
+
+
+def fingerprint(outcome: Outcome) -> tuple[object, ...]:
+    """Return the facts that alike failures share: status, type, raising line, and text without its varying parts."""
+    error = outcome.error
+    if error is None:
+        return (outcome.status,)
+    kind = type(error)
+    return (outcome.status, kind.__module__, kind.__qualname__, _VARYING.sub("…", error_text(error)), raised_at(error))
+
+
+def raised_at(error: BaseException) -> str:
+    """Return the line that raised `error`, `load.py:7 in load`; empty if the error has no traceback."""
+    step = error.__traceback__
+    if step is None:
+        return ""
+    while step.tb_next is not None:
+        step = step.tb_next
+    code = step.tb_frame.f_code
+    return f"{code.co_filename.rsplit('/', 1)[-1]}:{step.tb_lineno} in {code.co_name}"
+
+
+def alike(outcomes: Iterable[Outcome]) -> list[tuple[Outcome, ...]]:
+    """Return `outcomes` in groups with the same fingerprint, the largest group first, ties in submission order."""
+    groups: dict[tuple[object, ...], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(fingerprint(outcome), []).append(outcome)
+    return sorted((tuple(group) for group in groups.values()), key=lambda group: -len(group))
+
+
+def group_line(group: Sequence[Outcome]) -> str:
+    """Return one line for a group of alike failures, `40 x ValueError: bad day 3 (load.py:7 in load): load[3, 7-9]`."""
+    first = group[0]
+    what = first.status.value if first.error is None else described(first.error)
+    if first.status is not Status.FAILED:
+        what = f"{first.status.value}: {error_text(first.error) if first.error else ''}".rstrip(": ")
+    where = raised_at(first.error) if first.error is not None and first.status is Status.FAILED else ""
+    return f"{len(group)} x {what}{f' ({where})' if where else ''}: {labels(group, together=True)}"
+
+
+def group_lines(outcomes: Iterable[Outcome], limit: int = 20) -> list[str]:
+    """Return a line for each group of alike failures: at most `limit`, and one that counts the rest."""
+    groups = alike(outcomes)
+    lines = [group_line(group) for group in groups[:limit]]
+    if len(groups) > limit:
+        lines.append(f"… and {sum(map(len, groups[limit:]))} more in {len(groups) - limit} other groups")
+    return lines
+
+
+def counted(counts: Counter[Status]) -> str:
+    """Return the counts that are not zero, in the order of `Status`, as in `990 completed, 10 failed`."""
+    return ", ".join(f"{counts[status]} {status.value}" for status in Status if counts[status]) or "nothing to wait for"

@@ -1,0 +1,224 @@
+"""`Report`: the outcomes of all runs of one wait."""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, overload
+
+from prefect_anyrunner._base.public import public
+from prefect_anyrunner._base.safe_text import error_text
+from prefect_anyrunner._base.status import Status
+from prefect_anyrunner._outcomes.failure import TaskRunsFailed
+from prefect_anyrunner._outcomes.outcome import Outcome
+from prefect_anyrunner._outcomes.render import alike, counted, group_lines, headline, kind_of, label
+from prefect_anyrunner._outcomes.rows import Rows
+
+_RAISE: Any = object()
+GROUPS_IN_NOTE = 10
+"""Number of groups of alike failures that the note on a `TaskRunsFailed` lists."""
+
+
+@public
+class Report(Sequence[Outcome]):
+    """The outcomes of one wait, in the order of the futures that were passed (rule O1).
+
+    `tolerated` is the number of root failures that the policy tolerates. `withdrawn` holds the indexes of the runs that
+    the policy cancelled because others had failed. Two reports are equal if their outcomes are. A report can be pickled
+    if its values can.
+    """
+
+    def __init__(self, outcomes: Iterable[Outcome], *, tolerated: int = 0, withdrawn: Iterable[int] = ()) -> None:
+        self.outcomes: Sequence[Outcome] = outcomes if isinstance(outcomes, Rows) else tuple(outcomes)
+        self.tolerated = tolerated
+        self.withdrawn = frozenset(withdrawn)
+
+    @overload
+    def __getitem__(self, place: int) -> Outcome: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Outcome, ...]: ...
+    def __getitem__(self, place: int | slice) -> Outcome | tuple[Outcome, ...]:
+        return self.outcomes[place] if isinstance(place, int) else tuple(self.outcomes[place])
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return iter(self.outcomes)
+
+    def __eq__(self, other: object) -> bool:
+        return self.outcomes == other.outcomes if isinstance(other, Report) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.outcomes)
+
+    def __repr__(self) -> str:
+        return f"<Report: {counted(self.counts)}>"
+
+    @property
+    def counts(self) -> Counter[Status]:
+        """The number of outcomes with each status; a run that was passed twice counts twice."""
+        counts = Counter(outcome.status for outcome in self.failures)
+        if completed := len(self.outcomes) - counts.total():
+            counts[Status.COMPLETED] = completed
+        return counts
+
+    @property
+    def ok(self) -> bool:
+        """Whether no more runs failed than the policy tolerates, so that `raise_for_failures` would not raise."""
+        return len(self._members()) <= self.tolerated
+
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        """Every outcome that is not COMPLETED, including blocked and cancelled ones."""
+        if isinstance(self.outcomes, Rows):
+            return self.outcomes.not_completed
+        return tuple(outcome for outcome in self.outcomes if outcome.status is not Status.COMPLETED)
+
+    def groups(self) -> list[tuple[Outcome, ...]]:
+        """Return the failures in groups of alike ones, the largest group first.
+
+        Two failures are alike if they have the same status and type, were raised at the same line, and their texts
+        differ only in numbers, quoted words, paths and ids.
+        """
+        return alike(self.failures)
+
+    def results(self, *, default: Any = _RAISE) -> list[Any]:
+        """Return the values in order, with `default` for the runs that did not complete.
+
+        Without `default`, it raises `TaskRunsFailed` for failures, and those that the policy tolerates have None.
+        A run whose result was lost with the worker that kept it is a failure (CRASHED).
+        """
+        fetched = self.fetched()
+        if default is _RAISE:
+            fetched.raise_for_failures()
+            default = None
+        return [outcome.value if outcome.status is Status.COMPLETED else default for outcome in fetched.outcomes]
+
+    def fetched(self) -> Report:
+        """Return this report with all values fetched from the workers that keep them until they are asked for.
+
+        A run whose value was lost with its worker is CRASHED in the returned report.
+        """
+        if isinstance(self.outcomes, Rows):  # rows hold the values that they keep
+            return self
+        outcomes = [outcome.fetched() for outcome in self.outcomes]
+        if all(map(operator.is_, outcomes, self.outcomes)):
+            return self
+        return Report(outcomes, tolerated=self.tolerated, withdrawn=self.withdrawn)
+
+    def raise_for_failures(self) -> None:
+        """Raise `TaskRunsFailed` if more runs did not complete than the policy tolerates."""
+        members = self._members()
+        if len(members) <= self.tolerated:
+            return
+        for member in members:
+            _note(member)
+        distinct = _distinct(self.failures)
+        completed = {outcome.task_run_id for outcome in self.outcomes if outcome.status is Status.COMPLETED}
+        statuses = Counter(outcome.status for outcome in distinct)
+        message = headline(
+            members,
+            total=len(distinct) + len(completed),
+            blocked=statuses[Status.BLOCKED] - sum(member.status is Status.BLOCKED for member in members),
+            withdrawn=sum(outcome.index in self.withdrawn for outcome in distinct),
+            tolerated=self.tolerated,
+        )
+        group = TaskRunsFailed(message, [_error_of(member) for member in members], members)
+        if len(members) > 1:  # Python prints only 15 members of a group, so this note summarises all of them
+            group.add_note("\n".join(group_lines(members, GROUPS_IN_NOTE)))
+        raise group
+
+    def _members(self) -> list[Outcome]:
+        """Return the outcomes whose errors are members: each run once, a blocked one only if its root is not here."""
+        runs = _distinct(self.failures)
+        here = {outcome.task_run_id for outcome in runs}
+        return [
+            outcome
+            for outcome in runs
+            if outcome.index not in self.withdrawn
+            and not (outcome.status is Status.BLOCKED and not here.isdisjoint(outcome.upstream))
+        ]
+
+    def summary(self) -> str:
+        """Return the report as text: a line with the counts, then a line for each group of alike failures."""
+        lines = [f"{len(self)} task run{'' if len(self) == 1 else 's'}: {counted(self.counts)}"]
+        return "\n".join(lines + [f"  {line}" for line in group_lines(self.failures)])
+
+    def to_json(self) -> str:
+        """Return the report as JSON text, without values: counts, groups, and a record for each outcome."""
+        return json.dumps(
+            {
+                "ok": self.ok,
+                "total": len(self),
+                "counts": {status.value: self.counts[status] for status in Status if self.counts[status]},
+                "groups": [
+                    {
+                        "count": len(group),
+                        "kind": kind_of(group[0]),
+                        "text": None if (error := group[0].error) is None else error_text(error),
+                        "runs": list(map(label, group)),
+                    }
+                    for group in self.groups()
+                ],
+                "outcomes": [_record(outcome) for outcome in self.outcomes],
+            },
+            indent=2,
+        )
+
+
+def _distinct(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the first outcome of each run, without those of its later positions."""
+    seen: set[object] = set()
+    kept = []
+    for outcome in outcomes:
+        if outcome.task_run_id is None or outcome.task_run_id not in seen:
+            seen.add(outcome.task_run_id)
+            kept.append(outcome)
+    return kept
+
+
+def _error_of(member: Outcome) -> Exception:
+    # Only a future of a third party could break this, and an ExceptionGroup takes no other members.
+    assert isinstance(member.error, Exception), f"{member.status} outcome without an Exception: {member!r}"
+    return member.error
+
+
+def _note(outcome: Outcome) -> None:
+    """Add a note to the error that names its run, once for each run."""
+    error = outcome.error
+    if error is None:
+        return
+    start = f"Task run {outcome.task_run_id}:"
+    facts = [label(outcome)]
+    if outcome.task_run_name:
+        facts.append(f"named {outcome.task_run_name!r}")
+    if outcome.runner:
+        facts.append(f"on {outcome.runner}")
+    if outcome.worker:
+        facts.append(f"worker {outcome.worker}")
+    with suppress(Exception):  # a class may refuse notes, and the failure itself matters more
+        if not any(str(note).startswith(start) for note in getattr(error, "__notes__", ())):
+            error.add_note(f"{start} {', '.join(facts)}")
+
+
+def _record(outcome: Outcome) -> dict[str, Any]:
+    error = outcome.error
+    return {
+        "index": outcome.index,
+        "path": list(outcome.path),
+        "task": outcome.task_name,
+        "task_run_id": str(outcome.task_run_id) if outcome.task_run_id else None,
+        "task_run_name": outcome.task_run_name,
+        "status": outcome.status.value,
+        "error": None if error is None else {"type": type(error).__name__, "text": error_text(error)},
+        "upstream": [str(run_id) for run_id in outcome.upstream],
+        "attempts": outcome.attempts,
+        "started": outcome.started.isoformat() if outcome.started else None,
+        "ended": outcome.ended.isoformat() if outcome.ended else None,
+        "worker": outcome.worker,
+        "runner": outcome.runner,
+    }

@@ -1,0 +1,91 @@
+"""Bulk questions about task runs to the Prefect API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterId,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType, TaskRun
+from prefect.client.schemas.sorting import TaskRunSort
+from prefect.context import EngineContext, TaskRunContext
+from prefect.logging import get_logger
+from prefect.settings import PREFECT_API_URL
+
+logger = get_logger("anyrunner")
+
+
+PAGE = 200
+"""Task runs per request: the limit of the server."""
+LATE = 1.5
+"""Seconds to wait until a run that has ended is in the API: events take their time to arrive."""
+_OPEN = [StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED]
+
+
+def reachable() -> bool:
+    """Return whether an API is configured: without one, Prefect would start a server of its own for a question."""
+    return bool(PREFECT_API_URL.value()) or EngineContext.get() is not None or TaskRunContext.get() is not None
+
+
+def task_runs(ids: Iterable[UUID], *, expected: Iterable[UUID] = (), ended: Iterable[UUID] = ()) -> dict[UUID, TaskRun]:
+    """Return those task runs of `ids` that are in the API, by id; none if it cannot be queried.
+
+    Args:
+        ids: the task runs to ask for.
+        expected: those of them that must appear because Prefect's task engine ran them.
+        ended: those of them that should have a final state there. For these and the expected ones the API is
+            queried again, for up to `LATE` seconds.
+    """
+    wanted = list(ids)
+    if not wanted or not reachable():
+        return {}
+    found: dict[UUID, TaskRun] = {}
+    awaited, final = set(expected), set(ended)
+    until = time.monotonic() + LATE
+    pause = 0.1
+    try:
+        with get_client(sync_client=True) as client:
+            while True:
+                for start in range(0, len(wanted), PAGE):
+                    page = TaskRunFilter(id=TaskRunFilterId(any_=wanted[start : start + PAGE]))
+                    runs = client.read_task_runs(task_run_filter=page, sort=TaskRunSort.ID_DESC, limit=PAGE)
+                    found.update((run.id, run) for run in runs)
+                wanted = [run_id for run_id in awaited if run_id not in found]
+                wanted += [run_id for run_id in final if not _is_final(found.get(run_id))]
+                if not wanted or time.monotonic() > until:
+                    return found
+                time.sleep(pause)
+                pause *= 2
+    except httpx.HTTPError as problem:  # a report without names and roots is poorer, but still true
+        logger.warning("Could not query the Prefect API for the names of task runs: %s", problem)
+        return found
+
+
+def _is_final(run: TaskRun | None) -> bool:
+    return run is not None and run.state is not None and run.state.is_final()
+
+
+def open_runs(flow_run_id: UUID) -> list[TaskRun]:
+    """Return the task runs of a flow run that have no final state in the API. Raises `httpx.HTTPError`."""
+    found: list[TaskRun] = []
+    with get_client(sync_client=True) as client:
+        while True:
+            page = client.read_task_runs(
+                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])),
+                task_run_filter=TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=_OPEN))),
+                limit=PAGE,
+                offset=len(found),
+            )
+            found += page
+            if len(page) < PAGE:
+                return found

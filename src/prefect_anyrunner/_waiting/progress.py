@@ -1,0 +1,84 @@
+"""The progress of a wait, passed to a function or drawn as a bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from prefect_anyrunner._waiting.logs_above import logs_above
+
+Progress = Callable[[int, int, int | None], object]
+"""A function that is called with (done, failed, total); `total` is None while it is not known."""
+
+
+ProgressArgument = Progress | bool | None
+
+
+_watching: ContextVar[Progress | None] = ContextVar("prefect_anyrunner_watching", default=None)
+
+
+@contextmanager
+def watching(follow: Progress) -> Iterator[None]:
+    """Call `follow` for every wait in the `with` block without a `progress` argument, in this context and its tasks."""
+    token = _watching.set(follow)
+    try:
+        yield
+    finally:
+        _watching.reset(token)
+
+
+@contextmanager
+def following(progress: ProgressArgument, total: int | None) -> Iterator[Progress]:
+    """Yield the function to call as runs end, for the `progress` argument of `settle`."""
+    if callable(progress):
+        yield progress
+    elif progress is True and sys.stderr.isatty():
+        with _bar(total) as draw:
+            yield draw
+    elif progress is None or isinstance(progress, bool):
+        yield (_watching.get() if progress is None else None) or _nothing
+    else:
+        raise TypeError(f"progress must be a function of (done, failed, total), True or None, not {progress!r}")
+
+
+def _nothing(done: int, failed: int, total: int | None) -> None:
+    pass
+
+
+@contextmanager
+def _bar(total: int | None) -> Iterator[Progress]:
+    # Imported here, because rich is slow to import and most waits draw nothing.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]} failed"),
+        TextColumn("{task.fields[rate]:.1f}/s"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    # rich would write to the terminal what a flow prints, also if stdout is a file.
+    with (
+        logs_above(console),
+        Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as bar,
+    ):
+        line = bar.add_task("", total=total, failed=0, rate=0.0)
+
+        def draw(done: int, failed: int, total: int | None) -> None:
+            rate = bar.tasks[0].speed or 0.0
+            bar.update(line, completed=done, failed=failed, total=total, rate=rate)
+
+        yield draw

@@ -1,0 +1,127 @@
+"""Prefect's task engine as runners use it: bodies can be interrupted, and a worker holds the final state back.
+
+The task that the engine runs is the user's own, with the user's own function, for everything that looks at it: cache
+policies, hooks, conditions. So the engine marks where the body is: Prefect's `call_task_fn` calls the user's function,
+then `handle_success`.
+
+On a worker, the engine reports every state to the API except the last, which the flow's process reports once it has the
+result: with the same id, or as another state if the result did not arrive. So the API never shows Completed for a run
+whose result is lost (rule S1). Making an event costs about a third of the engine itself, so none is made to be dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
+from prefect.tasks import Task
+from prefect.transactions import AsyncTransaction, Transaction
+
+from prefect_anyrunner._prefect.private import raise_if_suspended
+from prefect_anyrunner._prefect.states import put_final_state
+from prefect_anyrunner._worker.interrupt import leave_body, run_async_body, run_body
+
+
+@dataclass
+class SyncEngine(SyncTaskRunEngine[Any, Any]):
+    """Prefect's task engine; `interrupt(claim)` stops the body that it runs, and nothing around the body."""
+
+    claim: str = ""
+
+    def call_task_fn(self, transaction: Transaction) -> Any:
+        """Run the body, or read its result if an earlier run has stored it."""
+        if transaction.is_committed():
+            return super().call_task_fn(transaction)
+        return run_body(self.claim, super().call_task_fn, transaction)
+
+    def handle_success(self, result: Any, transaction: Transaction) -> Any:
+        """Store and report what the body has returned."""
+        leave_body(self.claim)
+        return super().handle_success(result, transaction)
+
+
+@dataclass
+class AsyncEngine(AsyncTaskRunEngine[Any, Any]):
+    """`SyncEngine` for tasks that are coroutine functions."""
+
+    claim: str = ""
+
+    async def call_task_fn(self, transaction: AsyncTransaction) -> Any:
+        """Run the body, or read its result if an earlier run has stored it."""
+        if transaction.is_committed():
+            return await super().call_task_fn(transaction)
+        return await run_async_body(self.claim, super().call_task_fn, transaction)
+
+    async def handle_success(self, result: Any, transaction: AsyncTransaction) -> Any:
+        """Store and report what the body has returned."""
+        leave_body(self.claim)
+        return await super().handle_success(result, transaction)
+
+
+class SyncEngineOnWorker(SyncEngine):
+    """`SyncEngine` that leaves the final state for the flow's process to report."""
+
+    def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
+        """Put `state` on the task run; report it unless it is final."""
+        if not state.is_final() or self.task_run is None:
+            return super().set_state(state, force=force)
+        put_final_state(self.task_run, state)
+        self._telemetry.update_state(state)
+        return state
+
+
+class AsyncEngineOnWorker(AsyncEngine):
+    """`AsyncEngine` that leaves the final state for the flow's process to report."""
+
+    async def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
+        """Put `state` on the task run; report it unless it is final."""
+        if not state.is_final() or self.task_run is None:
+            return await super().set_state(state, force=force)
+        put_final_state(self.task_run, state)
+        self._telemetry.update_state(state)
+        return state
+
+
+def run_sync(engine: SyncEngine) -> None:
+    """Run a task run to its end as `prefect.task_engine.run_task_sync` does, and leave its state on it."""
+    assert engine.task_run is not None
+    with engine.start(task_run_id=engine.task_run.id):
+        while engine.is_running():
+            engine.wait_until_ready()
+            with engine.asset_context(), engine.run_context(), engine.transaction_context() as transaction:
+                engine.call_task_fn(transaction)
+            raise_if_suspended()
+
+
+async def run_async(engine: AsyncEngine) -> None:
+    """Run a task run to its end as `prefect.task_engine.run_task_async` does, and leave its state on it."""
+    assert engine.task_run is not None
+    async with engine.start(task_run_id=engine.task_run.id):
+        while engine.is_running():
+            await engine.wait_until_ready()
+            async with engine.asset_context(), engine.run_context(), engine.transaction_context() as transaction:
+                await engine.call_task_fn(transaction)
+            raise_if_suspended()
+
+
+def run_engine(
+    task: Task[Any, Any], task_run: TaskRun, parameters: dict[str, Any], *, claim: str, wait_for: Any = None
+) -> None:
+    """Run Prefect's task engine for one task run in the flow's process, and leave its state on `task_run`.
+
+    `claim` is the name under which `interrupt` stops the body. Raises what the engine lets through.
+    """
+    engine: dict[str, Any] = {
+        "task": task,
+        "task_run": task_run,
+        "parameters": parameters,
+        "claim": claim,
+        "wait_for": wait_for,
+    }
+    if task.isasync:
+        asyncio.run(run_async(AsyncEngine(**engine)))
+    else:
+        run_sync(SyncEngine(**engine))

@@ -1,0 +1,141 @@
+"""Asking a running body in this process to stop (rule K1): only the body, never Prefect's task engine around it."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Interrupted(BaseException):
+    """Raised in a thread that runs a body, to ask the body to stop."""
+
+
+_RETRY_SECONDS = 0.02
+"""Seconds between two looks at a body that is in a place where it must not be interrupted."""
+_MOST_PENDING = 1000
+"""Number of requests that are kept for bodies that have not started here."""
+_UNSAFE = {"logging", "threading", "queue", "concurrent.futures._base", "concurrent.futures.thread"}
+"""Modules that hold locks which others wait for: an exception inside them may leave a lock taken for ever."""
+
+_bodies: dict[str, int | asyncio.Task[Any]] = {}  # claim -> ident of the thread that runs the body, or its asyncio task
+_injected: set[str] = set()  # bodies in whose thread Python is to raise, or has raised
+_pending: OrderedDict[str, None] = OrderedDict()
+_lock = threading.Lock()
+
+
+def run_body(claim: str, run: Callable[..., T], *args: Any) -> T:
+    """Call `run`, which `interrupt` can stop until `run` calls `leave_body`, and can keep from starting before."""
+    try:
+        _enter(claim, threading.get_ident())
+        return run(*args)
+    except BaseException:
+        leave_body(claim)
+        raise
+
+
+async def run_async_body(claim: str, run: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Await `run`, as `run_body` calls it."""
+    try:
+        _enter(claim, asyncio.current_task() or threading.get_ident())
+        return await run(*args)
+    except BaseException:
+        leave_body(claim)
+        raise
+
+
+def came_from_body(claim: str, error: BaseException) -> bool:
+    """Return whether `error` was raised while the body of `claim` ran."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code in _BODY_CODE)
+    return any(frame.f_locals["claim"] == claim for frame in frames)
+
+
+_BODY_CODE = (run_body.__code__, run_async_body.__code__)
+
+
+def interrupt(claim: str) -> None:
+    """Ask the body of `claim` to stop if it runs in this process, now or later.
+
+    A thread sees the request at its next bytecode, after a blocking C call has returned; a coroutine sees it at its
+    next `await`. A body that is logging or taking a lock is interrupted once it has done so.
+    """
+    with _lock:
+        if claim not in _bodies:
+            _pending[claim] = None
+            while len(_pending) > _MOST_PENDING:
+                _pending.popitem(last=False)
+            return
+    if not _try_interrupt(claim):
+        threading.Thread(target=_keep_trying, args=(claim,), name="anyrunner-interrupt", daemon=True).start()
+
+
+def leave_body(claim: str) -> None:
+    """Withdraw a pending interrupt of this claim, so that it does not hit the thread's next body."""
+    while True:
+        try:
+            with _lock:
+                if claim in _injected:  # Python may not have raised it yet
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), None)
+                    _injected.discard(claim)
+                _bodies.pop(claim, None)
+            return
+        except Interrupted:
+            continue
+
+
+def _enter(claim: str, where: int | asyncio.Task[Any]) -> None:
+    with _lock:
+        pending = claim in _pending
+        _pending.pop(claim, None)
+        _bodies[claim] = where
+    if pending:
+        raise Interrupted
+
+
+def _keep_trying(claim: str) -> None:
+    while not _try_interrupt(claim):
+        time.sleep(_RETRY_SECONDS)
+
+
+def _try_interrupt(claim: str) -> bool:
+    """Interrupt the body unless it is in an unsafe place; return whether nothing is left to do."""
+    with _lock:
+        where = _bodies.get(claim)
+        if where is None:
+            return True
+        if isinstance(where, asyncio.Task):
+            where.get_loop().call_soon_threadsafe(_cancel, claim, where)
+            return True
+        if _is_unsafe(where):
+            return False
+        raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        raise_in(ctypes.c_ulong(where), ctypes.py_object(Interrupted))
+        if _is_unsafe(where):  # the thread went on between the look and the request, and has not seen the request yet
+            raise_in(ctypes.c_ulong(where), None)
+            return False
+        _injected.add(claim)
+        return True
+
+
+def _cancel(claim: str, where: asyncio.Task[Any]) -> None:
+    with _lock:
+        runs = _bodies.get(claim) is where
+    if runs:  # it waits at an `await`, because its event loop is in this function
+        where.cancel()
+
+
+def _is_unsafe(ident: int) -> bool:
+    frame = sys._current_frames().get(ident)
+    while frame is not None and frame.f_globals.get("__name__") != __name__:  # up to the first step of the body
+        if frame.f_globals.get("__name__") in _UNSAFE:
+            return True
+        frame = frame.f_back
+    return False

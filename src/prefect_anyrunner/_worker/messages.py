@@ -1,0 +1,80 @@
+"""What travels between the flow's process and a worker for one run."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, NamedTuple, Protocol
+
+from prefect.client.schemas.objects import State
+
+from prefect_anyrunner._prefect.private import ResultRecordMetadata
+
+
+class RunRequest(NamedTuple):
+    """One submitted run on its way to a worker; all fields are bytes or text, so that any pickle can carry it.
+
+    `context`, `task`, `template` and `shared` are digests of bytes that `WorkerHost.fetch` can fetch. `template` is a
+    task run of the same task, and `task_run` holds how this one differs from it.
+    """
+
+    claim: str
+    context: str
+    task: str
+    template: str
+    task_run: bytes
+    arguments: bytes
+    shared: dict[str, str]
+    context_overrides: bytes
+
+
+class RunResult(NamedTuple):
+    """What a worker reports about one request.
+
+    `refused` says why the body was not run here (rules C2, C3, K1); then only `error` may stand beside it, which kept
+    the worker from starting the body. `value` is None while the worker keeps it (`value_size` bytes) until it is
+    fetched.
+    """
+
+    worker: str
+    refused: str | None = None
+    state: State[Any] | None = None
+    name: str = ""
+    attempts: int = 0
+    started: datetime | None = None
+    ended: datetime | None = None
+    total_run_time: timedelta = timedelta()
+    metadata: ResultRecordMetadata | None = None
+    value: bytes | None = None
+    value_size: int = 0
+    error: bytes | None = None
+
+
+class WorkerHost(Protocol):
+    """What `run_request` asks of the backend on a worker."""
+
+    backend: str
+
+    def name(self) -> str:
+        """Return the worker's name, by which a person would find it."""
+        ...
+
+    def fetch(self, digest: str) -> bytes:
+        """Return the bytes that the flow's process stored under `digest`."""
+        ...
+
+    def claim(self, claim: str) -> str | None:
+        """Claim the right to run a body: return None if the claim is ours, else its owner (rules C2, C3, K1)."""
+        ...
+
+
+def process_name() -> str:
+    """Return this process as `host:pid`."""
+    return f"{_host()}:{os.getpid()}"
+
+
+@cache
+def _host() -> str:
+    return socket.gethostname()  # each call releases the GIL and waits to get it back, which costs more than the answer

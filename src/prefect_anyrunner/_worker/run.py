@@ -1,0 +1,169 @@
+"""One request to one result: the entry point of every backend that has other processes.
+
+    request -> claim -> context (entered once) -> Prefect's task engine -> result
+
+A request holds digests instead of what does not change from run to run: the flow run's context, the task object, large
+arguments. The backend's `WorkerHost` fetches those bytes once per worker. Whatever a body does, `run_request` returns a
+result, so that nothing of a body reaches the engine that carries it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from prefect.client.schemas.objects import TaskRun
+from prefect.context import FlowRunContext, SyncClientContext, hydrated_context
+from prefect.tasks import Task
+
+from prefect_anyrunner._base.errors import CannotTravel
+from prefect_anyrunner._prefect.models import restored
+from prefect_anyrunner._serialization.pickler import forget_additions
+from prefect_anyrunner._serialization.values import loads
+from prefect_anyrunner._worker.cache import ObjectCache, blobs
+from prefect_anyrunner._worker.contexts import EnteredContext, as_worker, contexts, load_context
+from prefect_anyrunner._worker.engine import AsyncEngineOnWorker, SyncEngineOnWorker, run_async, run_sync
+from prefect_anyrunner._worker.interrupt import Interrupted, leave_body
+from prefect_anyrunner._worker.messages import RunRequest, RunResult, WorkerHost
+from prefect_anyrunner._worker.results import not_started, pack, pack_crash, pack_failure
+from prefect_anyrunner._worker.sent_task import SentTask
+
+_tasks: ObjectCache[SentTask] = ObjectCache()
+_templates: ObjectCache[TaskRun] = ObjectCache()
+_checked_contexts: ObjectCache[bool] = ObjectCache()
+_running: set[str] = set()  # claims of the bodies that this process runs
+_running_lock = threading.Lock()
+
+
+class _Work(NamedTuple):
+    """What a request holds for Prefect's task engine."""
+
+    task: Task[Any, Any]
+    arguments: dict[str, Any]
+    context_overrides: dict[str, Any]
+
+
+def run_request(host: WorkerHost, request: RunRequest) -> RunResult:
+    """Run one request and return what became of it; never raises for anything that the body does."""
+    if (owner := host.claim(request.claim)) is not None:
+        return RunResult(worker=host.name(), refused=owner)
+    try:
+        entered = contexts.acquire(host, request.context)
+    except BaseException as exc:
+        return not_started(host, exc)
+    try:
+        try:
+            task_run = _task_run(host, request)
+        except BaseException as exc:
+            return not_started(host, exc)
+        with _running_lock:
+            if not _running:  # a body that runs here at the same time may need the additions
+                forget_additions()
+            _running.add(request.claim)
+        try:
+            return entered.context.copy().run(_run, entered, host, request, task_run)
+        except BaseException as exc:
+            return pack_crash(host, task_run, exc)
+    finally:
+        leave_body(request.claim)  # once more: an interruption may have come before the body's own took hold
+        _running.discard(request.claim)
+        contexts.release(host, request.context, entered)
+
+
+def _run(entered: EnteredContext, host: WorkerHost, request: RunRequest, task_run: TaskRun) -> RunResult:
+    try:
+        work = _unpack(host, request, task_run)
+    except CannotTravel as exc:
+        return pack_failure(host, task_run, exc)
+    with _overridden(work.context_overrides):
+        raised = _run_engine(entered.run_async, request.claim, work, task_run)
+        flow = FlowRunContext.get()
+        finish = getattr(flow.task_runner, "finish_children", None) if flow is not None else None
+        if finish is not None:  # the body's own runs end while this process can still report them (rule S1)
+            finish(stop=isinstance(raised, Interrupted | KeyboardInterrupt))  # Ray interrupts by a KeyboardInterrupt
+        result = pack(host, work.task, task_run, raised, claim=request.claim)
+    if flow is not None:
+        # Prefect keeps notes of each run for runs that the same process submits later; here no later run needs them.
+        flow.run_results.clear()
+        flow.task_run_assets.clear()
+    return result
+
+
+def run_here_as_sent(host: WorkerHost, request: RunRequest) -> RunResult:
+    """Run one request as `run_request` does, but in the process and the context that it was submitted in (rule V2).
+
+    What the request holds of that context is loaded, but not entered.
+    """
+    try:
+        _checked_contexts.get(request.context, lambda: bool(load_context(host, request.context)))
+        task_run = _task_run(host, request)
+    except BaseException as exc:
+        return not_started(host, exc)
+    try:
+        try:
+            work = _unpack(host, request, task_run)
+        except CannotTravel as exc:
+            return pack_failure(host, task_run, exc)
+        raised = _run_engine(asyncio.run, request.claim, work, task_run)
+        with as_worker(host):  # futures in the result are waited for where they would leave a worker
+            return pack(host, work.task, task_run, raised, claim=request.claim)
+    except BaseException as exc:
+        return pack_crash(host, task_run, exc)
+    finally:
+        leave_body(request.claim)  # once more: an interruption may have come before the body's own took hold
+
+
+def _run_engine(
+    run_coroutine: Callable[[Any], Any], claim: str, work: _Work, task_run: TaskRun
+) -> BaseException | None:
+    """Run Prefect's task engine, which leaves its state on `task_run`; return what the engine lets through."""
+    engine: dict[str, Any] = {
+        "task": work.task,
+        "task_run": task_run,
+        "parameters": work.arguments,
+        "claim": claim,
+    }
+    try:
+        if work.task.isasync:
+            run_coroutine(run_async(AsyncEngineOnWorker(**engine)))
+        else:
+            run_sync(SyncEngineOnWorker(**engine))
+    except BaseException as exc:
+        return exc
+    return None
+
+
+def _overridden(context_overrides: dict[str, Any]) -> Any:
+    if not context_overrides:
+        return ExitStack()
+    client = SyncClientContext.get()
+    assert client is not None
+    return hydrated_context(context_overrides, client=client.client)
+
+
+def _unpack(host: WorkerHost, request: RunRequest, task_run: TaskRun) -> _Work:
+    """Return what a request holds. Raises CannotTravel if it cannot be rebuilt here."""
+    what = f"the code of task run {task_run.name!r}"
+    task = _tasks.get(request.task, lambda: SentTask(blobs.get(host, request.task), what)).task(
+        lambda: blobs.get(host, request.task), what
+    )
+    arguments: dict[str, Any] = loads(request.arguments, what=f"the arguments of task {task.name!r}")
+    for name, digest in request.shared.items():
+        arguments[name] = loads(blobs.get(host, digest), what=f"argument {name!r} of task {task.name!r}")
+    overrides: dict[str, Any] = {}
+    if request.context_overrides:
+        overrides = loads(request.context_overrides, what=f"the context of task {task.name!r}")
+    return _Work(task, arguments, overrides)
+
+
+def _task_run(host: WorkerHost, request: RunRequest) -> TaskRun:
+    sent = pickle.loads(request.task_run)
+    if isinstance(sent, TaskRun):
+        return sent
+    template = _templates.get(request.template, lambda: pickle.loads(blobs.get(host, request.template)))
+    task_run: TaskRun = restored(sent, template)
+    return task_run

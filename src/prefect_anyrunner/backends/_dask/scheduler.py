@@ -1,0 +1,167 @@
+"""What runs on the Dask scheduler: the claims of bodies, the bytes that workers fetch once, and results on their way.
+
+`register_plugin` sends it to the scheduler, which need not have Prefect: this module imports only what needs none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Any
+
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from prefect_anyrunner._base.claims import REVOKED
+
+PLUGIN_NAME = "prefect-anyrunner"
+_RECONNECT_SECONDS = 60.0
+"""Seconds that a client which is gone gets to come back before its topics are closed."""
+_OUTBOX_SECONDS = 0.025
+"""Seconds to hold a result back so that others can share its message: sending a message costs more than its content."""
+_CLAIM_SECONDS = 60.0
+"""Seconds that a claim outlives its key, because a worker may still be about to run what nobody wants any more."""
+
+
+class AnyrunnerPlugin(SchedulerPlugin):
+    """Keeps claims, blobs and results per runner; each started runner has a topic of its own.
+
+    The first to claim a body owns the claim, be it a worker that wants to run the body or the flow's process that wants
+    it never to run. Results go through the scheduler to the client whose runs they are, in the stream that also reports
+    that a key is done, so that nobody has to ask for them. When a worker dies, the plugin reports the claims it owned.
+    """
+
+    name = PLUGIN_NAME
+    idempotent = True
+
+    def __init__(self) -> None:
+        self.claims: dict[str, dict[str, str]] = {}
+        self.blobs: dict[str, dict[str, bytes]] = {}
+        self.clients: dict[str, str] = {}
+        self.outbox: dict[str, list[dict[str, Any]]] = {}
+        self.claims_of_key: dict[str, list[str]] = {}
+        self.forgotten: deque[tuple[float, str]] = deque()
+        self.out_of_memory: dict[str, int] = {}  # worker -> bytes it used when its nanny ended it
+        self.scheduler: Any = None
+
+    async def start(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+        for operation in ("open_topic", "close_topic", "store", "fetch", "delete", "claim", "claimed", "revoke"):
+            scheduler.handlers[f"anyrunner_{operation}"] = getattr(self, operation)
+        scheduler.stream_handlers["anyrunner_publish"] = self.publish
+
+    # --- topics --------------------------------------------------------------------------------------------------
+
+    def open_topic(self, topic: str, client: str) -> None:
+        """Begin to keep things for a runner whose results go to `client`."""
+        self.claims[topic] = {}
+        self.clients[topic] = client
+
+    def close_topic(self, topic: str) -> None:
+        """Drop everything that was kept for a runner."""
+        self.claims.pop(topic, None)
+        self.blobs.pop(topic, None)
+        self.clients.pop(topic, None)
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        """Close the topics of a client that died; later, because one that only lost its connection comes back."""
+        if client in self.clients.values():
+            asyncio.get_running_loop().call_later(_RECONNECT_SECONDS, self._close_topics_of, client)
+
+    def _close_topics_of(self, client: str) -> None:
+        if client not in self.scheduler.clients:
+            for topic in [topic for topic, owner in self.clients.items() if owner == client]:
+                self.close_topic(topic)
+
+    # --- results on their way ------------------------------------------------------------------------------------
+
+    def publish(self, topic: str, event: dict[str, Any], worker: str = "") -> None:
+        """Send an event about runs to the client of the topic, after those that were deferred."""
+        self.outbox.setdefault(topic, []).append(event)
+        self._flush(topic)
+
+    def _flush(self, topic: str) -> None:
+        if (events := self.outbox.pop(topic, None)) is None:
+            return
+        # Not by log_event, which would keep the last thousand events here.
+        client = self.clients.get(topic)
+        comm = self.scheduler.client_comms.get(client)
+        if comm is not None and not comm.closed():  # the client of a nested runner goes with its worker
+            self.scheduler.report({"op": "event", "topic": topic, "event": (time.time(), events)}, client=client)
+
+    # --- blobs ---------------------------------------------------------------------------------------------------
+
+    def store(self, topic: str, digest: str, data: bytes) -> None:
+        """Keep bytes for the workers."""
+        self.blobs.setdefault(topic, {})[digest] = data
+
+    def fetch(self, topic: str, digest: str, worker: str) -> bytes | None:
+        """Return the bytes that are kept under `digest`, or None."""
+        return self.blobs.get(topic, {}).get(digest)
+
+    def delete(self, topic: str, digests: list[str]) -> None:
+        """Drop bytes that no run needs any more."""
+        blobs = self.blobs.get(topic, {})
+        for digest in digests:
+            blobs.pop(digest, None)
+
+    # --- claims --------------------------------------------------------------------------------------------------
+
+    def claim(
+        self, topic: str, claim: str, key: str, worker: str, deferred: dict[str, Any] | None = None
+    ) -> str | None:
+        """Give a claim to `worker`, which works on a Dask key; return None, or the owner that the claim has already.
+
+        `deferred` is the event about the run before, which travels with this call.
+        """
+        if deferred is not None:
+            if topic not in self.outbox:
+                asyncio.get_running_loop().call_later(_OUTBOX_SECONDS, self._flush, topic)
+            self.outbox.setdefault(topic, []).append(deferred)
+        if (owners := self.claims.get(topic)) is None:  # its flow has ended before the run reached a worker
+            return REVOKED
+        if claim in owners:  # also by the same worker: then Dask runs the body again there
+            return owners[claim]
+        owners[claim] = worker
+        self.claims_of_key.setdefault(key, []).append(claim)
+        return None
+
+    def claimed(self, topic: str, claims: list[str]) -> dict[str, str]:
+        """Return the owners of those of `claims` that have one."""
+        owners = self.claims.get(topic, {})
+        return {claim: owners[claim] for claim in claims if claim in owners}
+
+    def revoke(self, topic: str, claims: list[str]) -> list[str]:
+        """Make sure that bodies never start; return the claims of those for which that came in time."""
+        if (owners := self.claims.get(topic)) is None:
+            return claims  # no body of a closed topic may start any more
+        return [claim for claim in claims if owners.setdefault(claim, REVOKED) == REVOKED]
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        """Drop the claims of keys that Dask has forgotten a while ago; those of revoked runs stay with their topic."""
+        for topic in [*self.outbox]:  # the client must hear of the runs before it hears that their key is done
+            self._flush(topic)
+        if finish != "forgotten" or (claims := self.claims_of_key.pop(key, None)) is None:
+            return
+        now = time.monotonic()
+        self.forgotten.extend((now, claim) for claim in claims)
+        while self.forgotten[0][0] < now - _CLAIM_SECONDS:
+            claim = self.forgotten.popleft()[1]
+            for owners in self.claims.values():
+                if owners.get(claim, REVOKED) != REVOKED:
+                    del owners[claim]
+
+    # --- lost workers --------------------------------------------------------------------------------------------
+
+    def log_event(self, topic: str | list[str], msg: Any) -> None:
+        """Note that a nanny is about to end a worker because of its memory, and how much that one used."""
+        if topic == "worker-restart-memory":
+            self.out_of_memory[msg["worker"]] = msg["rss"]
+
+    def remove_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
+        """Publish the claims of a worker that is gone."""
+        memory = self.out_of_memory.pop(worker, None)
+        for topic, owners in self.claims.items():
+            lost = [claim for claim, owner in owners.items() if owner == worker]
+            if lost:
+                self.publish(topic, {"worker": worker, "claims": lost, "memory": memory})

@@ -1,0 +1,34 @@
+"""The runs that one Ray task carries, as the flow's process knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from prefect_anyrunner._driver.ledger import Sending
+from prefect_anyrunner._driver.run import Phase, Run
+
+
+class RayBatch:
+    """One Ray task and its runs.
+
+    `claims` is what the claims of its runs begin with, and no others. `update_key` is where its worker leaves updates.
+    """
+
+    def __init__(self, sendings: Sequence[Sending], claims: str, update_key: str) -> None:
+        self.runs = {claim: run for run, claim, _ in sendings}
+        self.claims = claims
+        self.update_key = update_key
+        self.reference: Any = None  # Ray's own
+        self.unbatched = len(sendings) == 1
+        """Whether at most one run is unfinished, so that cancelling the Ray task hits no other run."""
+        self.to_interrupt: set[UUID] = set()  # runs to interrupt as soon as the batch is `unbatched`
+
+    def left(self) -> dict[str, Run]:
+        """Return the runs that have neither ended nor been sent again, by their claims."""
+        return {claim: run for claim, run in self.runs.items() if self.carries(run)}
+
+    def carries(self, run: Run) -> bool:
+        """Return whether this Ray task still has to report `run`."""
+        return run.phase is Phase.SENT and self.runs.get(run.claim) is run

@@ -1,0 +1,38 @@
+"""A Ray of its own, in this process, that many flow runs use."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from prefect_anyrunner.backends import _registry
+from prefect_anyrunner.backends._builtin import BUILT_IN
+from prefect_anyrunner.backends._ray.addresses import OWN
+from prefect_anyrunner.backends._ray.connection import join, leave
+from prefect_anyrunner.backends._record import SharedEngine
+
+
+@contextmanager
+def share(options: Mapping[str, Any], workers: int) -> Iterator[SharedEngine]:
+    """Start the Ray that the options of a `ray://` spec describe, yield it, and stop it."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    wanted = {"num_cpus": workers, **options}
+    # The runner knows which arguments of `ray.init` its options stand for.
+    runner: Any = _registry.build(BUILT_IN["ray"], None, wanted)
+    # The path is short, because Ray puts sockets there.
+    with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as folder:
+        ours = {"address": OWN, "_temp_dir": folder, "log_to_driver": False, "logging_level": "CRITICAL"}
+        connection = join(OWN, lambda: ray.init(**{**ours, **runner.init_kwargs}))
+        try:
+            # Runners of this process find the Ray of this process without an address.
+            yield SharedEngine(
+                workers=wanted["num_cpus"],
+                options={name: value for name, value in options.items() if name == "rerun_lost"},
+            )
+        finally:
+            leave(connection)

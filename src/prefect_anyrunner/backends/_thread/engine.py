@@ -1,0 +1,70 @@
+"""Bodies in threads of this process: what `thread://` runs on, and what a task of `process://` submits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from prefect_anyrunner._driver.ledger import Sending
+from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._driver.tracked_runner import TrackedRunner
+from prefect_anyrunner._worker.interrupt import interrupt
+from prefect_anyrunner.backends._thread.slots import Slots
+
+
+class ThreadEngine:
+    """Threads that run at most `max_workers` bodies of one started runner at a time.
+
+    `run_body(sending)` runs one body in a thread of this engine and returns a function that ends the run. That function
+    is called without a slot, because callbacks of the run's future are called in it.
+    """
+
+    def __init__(
+        self, runner: TrackedRunner, max_workers: int, run_body: Callable[[Sending], Callable[[], None]]
+    ) -> None:
+        self._runner = runner
+        self._run_body = run_body
+        self._slots = Slots(max_workers)
+        # Slots limit what runs, not the pool: a body that waits keeps its thread while another one uses its slot.
+        self._executor = ThreadPoolExecutor(max_workers=sys.maxsize, thread_name_prefix=f"anyrunner-{runner.name}")
+
+    def stop(self) -> None:
+        """End the threads; every run has ended."""
+        self._executor.shutdown()
+
+    def dispatch(self, runs: list[Run]) -> None:
+        """Start runs as slots become free."""
+        self._slots.put(runs)
+        self._start_more()
+
+    def interrupt(self, run: Run) -> None:
+        """Ask a running body to stop."""
+        interrupt(run.claim)
+
+    @contextmanager
+    def release_worker(self) -> Iterator[None]:
+        """Give the slot of the calling body to others while it waits (rule N1)."""
+        if not self._slots.is_held():
+            yield
+            return
+        self._slots.give_back()
+        self._start_more()
+        try:
+            yield
+        finally:
+            self._slots.take_again()
+
+    def _start_more(self) -> None:
+        for run in self._slots.fill():
+            self._executor.submit(self._work, run)
+
+    def _work(self, run: Run | None) -> None:
+        # One run after the other in one thread: the pool would start a thread for each, as this one is not idle yet.
+        while run is not None:
+            for sending in self._runner.ledger.send([run]):  # nothing if the run was cancelled while it waited
+                with self._slots.held():
+                    end_run = self._run_body(sending)
+                end_run()
+            run = self._slots.pass_on()

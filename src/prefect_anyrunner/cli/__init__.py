@@ -1,0 +1,121 @@
+"""The command `anyrunner`: `show`, `run`, `compare`, `conform`.
+
+Exit codes: 0 for success; 1 when the flow failed, the runners disagree or a rule is broken; 2 for wrong input, with one
+sentence and no traceback; 130 after Ctrl-C, 143 after SIGTERM.
+
+Each command is imported when it is called, so that help and usage errors come without the seconds that Prefect takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from prefect_anyrunner import __version__
+from prefect_anyrunner._base.errors import AnyRunnerError
+from prefect_anyrunner.cli.usage_error import UsageError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with `argv` (the arguments of this process by default) and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.command(arguments)
+    except (UsageError, AnyRunnerError) as error:
+        print(f"anyrunner: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("anyrunner: interrupted", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="anyrunner", description="Run a Prefect flow on any task runner: threads, processes, Dask, Ray."
+    )
+    parser.add_argument("--version", action="version", version=f"prefect-anyrunner {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    show = commands.add_parser(
+        "show", help="print the runner in effect, where its settings come from, and all backends"
+    )
+    show.set_defaults(command=_show)
+
+    run = commands.add_parser("run", help="run a flow once")
+    _add_flow(run)
+    run.add_argument(
+        "--runner", metavar="SPEC", help="URL, backend or named runner; the default is the one that `show` prints"
+    )
+    run.set_defaults(command=_run)
+
+    compare = commands.add_parser("compare", help="run a flow on several runners and compare the results")
+    _add_flow(compare)
+    compare.add_argument("--on", metavar="SPEC,SPEC", required=True, action="append", help="runners, comma-separated")
+    compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    compare.set_defaults(command=_compare)
+
+    conform = commands.add_parser("conform", help="check runners against the table of rules")
+    conform.add_argument(
+        "runners", metavar="SPEC", nargs="+", help="a runner, such as dask, stock+dask, my://host:1234"
+    )
+    conform.add_argument(
+        "--rule", metavar="ID", action="append", default=[], help="check only this rule or case; may be repeated"
+    )
+    conform.add_argument(
+        "--seconds", type=float, default=150.0, help="seconds until a case counts as hung (default: 150)"
+    )
+    conform.add_argument("--json", metavar="FILE", help="write the reports to this file")
+    conform.add_argument("--compare", metavar="FILE", help="print what has changed since the reports in this file")
+    conform.set_defaults(command=_conform)
+    return parser
+
+
+def _add_flow(command: argparse.ArgumentParser) -> None:
+    command.add_argument("flow", metavar="FILE:FLOW", help="the flow, such as nightly.py:nightly")
+    command.add_argument(
+        "-p",
+        "--param",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a parameter of the flow; VALUE is read as JSON, or as text if it is not JSON; may be repeated",
+    )
+
+
+def _show(_: argparse.Namespace) -> int:
+    from prefect_anyrunner.cli.show import show
+
+    return show()
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from prefect_anyrunner.cli.run import run
+
+    return run(arguments.flow, arguments.param, arguments.runner)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from prefect_anyrunner.cli.compare import compare
+
+    specs = [text.strip() for group in arguments.on for text in group.split(",") if text.strip()]
+    return compare(arguments.flow, arguments.param, specs, as_json=arguments.json)
+
+
+def _conform(arguments: argparse.Namespace) -> int:
+    from prefect_anyrunner.cli.conform import run
+
+    def end(*_: object) -> NoReturn:
+        raise SystemExit(143)  # the exit code that a shell reports for SIGTERM, after engines and server have stopped
+
+    signal.signal(signal.SIGTERM, end)
+    return run(
+        arguments.runners,
+        rules=arguments.rule,
+        seconds=arguments.seconds,
+        json_file=arguments.json,
+        compare_file=arguments.compare,
+    )

@@ -1,0 +1,146 @@
+"""Records of flow runs as plain data, and the differences between two of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, TypedDict
+
+import cloudpickle
+
+from prefect_anyrunner._base.safe_text import described
+from prefect_anyrunner._base.status import Status
+from prefect_anyrunner._outcomes.outcome import Outcome
+from prefect_anyrunner._outcomes.render import label
+
+_ID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+
+
+class RunRecord(TypedDict):
+    """The parts of one task run that must be the same on every runner, and `error_text`, its error for people."""
+
+    label: str
+    status: str
+    value: str
+    error: str
+    args: str
+    error_text: str
+
+
+class FlowRecord(TypedDict):
+    """One flow run on one runner. `crashed`: how the process ended if it ended before the flow, else empty."""
+
+    runner: str
+    seconds: float
+    runs: list[RunRecord]
+    value: str
+    error: str
+    failure: str
+    crashed: str
+
+
+def run_records(outcomes: Iterable[Outcome]) -> list[RunRecord]:
+    """Return the record of each distinct run, in submission order."""
+    distinct: dict[object, Outcome] = {}
+    for outcome in outcomes:
+        distinct.setdefault(outcome.task_run_id or id(outcome), outcome)
+    # Names of runs end in random letters, and errors may quote them; the label is the same in all flow runs.
+    labels = {outcome.task_run_name: label(outcome) for outcome in distinct.values() if outcome.task_run_name}
+    return [_record(outcome, labels) for outcome in distinct.values()]
+
+
+def _record(outcome: Outcome, labels: Mapping[str, str]) -> RunRecord:
+    error = outcome.error
+    return RunRecord(
+        label=label(outcome),
+        status=outcome.status.value,
+        value=fingerprint(outcome.value) if outcome.status is Status.COMPLETED else "",
+        error=type_name(error),
+        args=_without_names(canonical(error.args), labels) if error is not None else "",
+        error_text=_without_names(described(error), labels) if error is not None else "",
+    )
+
+
+def type_name(error: BaseException | None) -> str:
+    """Return the full name of the error's class, without the module if it is built in, or "" for None."""
+    if error is None:
+        return ""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def fingerprint(value: Any) -> str:
+    """Return a text that is equal for equal values, also in another process."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """Return a text that is equal for equal values.
+
+    Plain values are written out, with unordered containers in a fixed order; other values are pickled and hashed.
+    """
+    match value:
+        case None | bool() | int() | float() | complex() | str() | bytes():
+            return f"{type(value).__name__}:{value!r}"
+        case Mapping() if type(value) is dict:
+            return "{" + ",".join(sorted(f"{canonical(k)}={canonical(v)}" for k, v in value.items())) + "}"
+        case AbstractSet() if type(value) in (set, frozenset):
+            return "<" + ",".join(sorted(map(canonical, value))) + ">"
+        case Sequence() if type(value) in (list, tuple):
+            return f"{type(value).__name__}[" + ",".join(map(canonical, value)) + "]"
+        case BaseException():
+            return f"{type_name(value)}{canonical(value.args)}"
+    try:
+        return f"{type(value).__qualname__}:{hashlib.sha256(cloudpickle.dumps(value)).hexdigest()}"
+    except Exception:  # such as a lock: all values of its type count as equal
+        return type(value).__qualname__
+
+
+def differences(first: FlowRecord, other: FlowRecord) -> list[str]:
+    """Return a text for each difference; an empty list when both ended alike."""
+    if first["crashed"] or other["crashed"]:
+        crashed = other if other["crashed"] else first
+        return [f"{crashed['runner']}: {crashed['crashed']}"]
+    found = []
+    if first["error"] != other["error"]:
+        found.append(f"the flow: {_ended(first)} on {first['runner']}, {_ended(other)} on {other['runner']}")
+    if len(first["runs"]) != len(other["runs"]):
+        found.append(f"{len(first['runs'])} task runs on {first['runner']}, {len(other['runs'])} on {other['runner']}")
+    for one, two in zip(first["runs"], other["runs"], strict=False):
+        if {**one, "error_text": ""} != {**two, "error_text": ""}:
+            found.append(f"{one['label']}: {_summary(one)} on {first['runner']}, {_summary(two)} on {other['runner']}")
+    if not found and first["value"] != other["value"]:
+        found.append(f"the flow returned different results on {first['runner']} and on {other['runner']}")
+    return found
+
+
+def _ended(flow: FlowRecord) -> str:
+    return f"failed ({flow['failure'].splitlines()[0]})" if flow["failure"] else "completed"
+
+
+def _summary(run: RunRecord) -> str:
+    if run["error_text"]:
+        return f"{run['status']} ({run['error_text']})"
+    return f"{run['status']} with result {run['value'][:8]}" if run["value"] else run["status"]
+
+
+def status_counts(runs: Iterable[RunRecord]) -> Counter[str]:
+    """Return the number of runs with each status."""
+    return Counter(run["status"] for run in runs)
+
+
+def error_counts(runs: Iterable[RunRecord]) -> Counter[str]:
+    """Return the number of runs with each type of exception."""
+    return Counter(run["error"].rpartition(".")[2] for run in runs if run["error"])
+
+
+def _without_names(text: str, labels: Mapping[str, str]) -> str:
+    """Return `text` with ids and names of runs, which differ from flow run to flow run, replaced."""
+    text = _ID.sub("<id>", text)
+    for name, replacement in labels.items():
+        if name in text:
+            text = text.replace(name, replacement)
+    return text

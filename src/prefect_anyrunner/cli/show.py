@@ -1,0 +1,59 @@
+"""`anyrunner show`: the runner in effect, where its settings come from, and which backends are installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+from prefect_anyrunner._base.errors import AnyRunnerError
+from prefect_anyrunner._base.secrets import hide
+from prefect_anyrunner._choosing.files import read_nearest
+from prefect_anyrunner._choosing.runner import resolve
+from prefect_anyrunner.backends import _registry
+
+
+def show() -> int:
+    """Print the runner in effect and return the exit code. Raises SpecError when the configuration is wrong."""
+    spec = resolve()
+    parts: dict[str, Any] = {"backend": spec.backend, "address": spec.address, **spec.options}
+    _print(
+        ("runner", str(spec), f"chosen by {spec.source}"),
+        *(
+            (name, str(hide(value, name)), f"from {spec.origins.get(name, spec.source)}")
+            for name, value in parts.items()
+            if value is not None
+        ),
+    )
+    if named := read_nearest(Path.cwd()).runners:
+        print("\nnamed runners")
+        _print(*((f"  {name}", entry.place) for name, entry in named.items()))
+    print("\nbackends")
+    _print(*((f"  {name}", *_state(name)) for name in _registry.names()))
+    return 0
+
+
+def _state(name: str) -> tuple[str, str]:
+    """Return whether a backend is installed, and its versions or the command that installs it."""
+    try:
+        backend = _registry.get(name)
+    except AnyRunnerError as error:
+        return "broken", str(error)
+    assert backend is not None, "names() returns known backends only"
+    if missing := backend.missing():
+        return "not installed", _registry.unavailable(backend, missing).partition("install it with: ")[2]
+    return "installed", ", ".join(_version(module) for module in backend.requires or ("prefect",))
+
+
+def _version(module: str) -> str:
+    distribution = module.replace("_", "-")
+    try:
+        return f"{distribution} {importlib.metadata.version(distribution)}"
+    except importlib.metadata.PackageNotFoundError:
+        return module
+
+
+def _print(*rows: tuple[str, ...]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

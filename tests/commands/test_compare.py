@@ -1,0 +1,142 @@
+"""`anyrunner run` and `anyrunner compare` on real flows and runners."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from prefect_anyrunner import cli
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+FLOWS = """
+import os
+import threading
+from pathlib import Path
+
+from prefect import flow, task
+from prefect_anyrunner import AnyTaskRunner
+from prefect_anyrunner import gather
+
+@task
+def halve(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"{number} is odd", number)
+    return number // 2
+
+@task
+def place() -> str:
+    return "the flow's process" if os.environ.get("FLOW_PROCESS") == str(os.getpid()) else "another"
+
+@flow(task_runner=AnyTaskRunner())
+def halves(top: int = 6) -> int:
+    print("a flow that prints is left to print")
+    return sum(gather(halve.map(range(top))))
+
+@flow
+def places() -> str:
+    os.environ["FLOW_PROCESS"] = str(os.getpid())
+    return gather(place.submit())
+
+@flow(task_runner=AnyTaskRunner())
+def evens() -> list[int]:
+    return gather([halve.submit(number) for number in (0, 2, 4)])
+
+@flow(task_runner=AnyTaskRunner())
+def waits(flag: str) -> None:
+    Path(flag).write_text(str(os.getpid()))
+    threading.Event().wait()
+
+@flow(task_runner=AnyTaskRunner())
+def dies() -> None:
+    if os.environ.get("FLOW_PROCESS") is None:
+        os._exit(7)
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ANYRUNNER", raising=False)
+    (tmp_path / "flows_to_compare.py").write_text(FLOWS)
+    return tmp_path
+
+
+def test_runners_agree_on_failures(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", "flows_to_compare.py:halves", "--on", "thread,process://?max_workers=2"]) == 0
+    out, _ = capfd.readouterr()
+    rows = {line.split("  ")[0].strip() or line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+    assert rows["task runs"][-2:] == ["6", "6"]
+    assert rows["completed"] == ["completed", "3", "3"]
+    assert rows["failed"] == ["failed", "3", "3"]
+    assert rows["ValueError"] == ["ValueError", "3", "3"]
+    assert rows["flow"] == ["flow", "TaskRunsFailed", "TaskRunsFailed"]
+    assert rows["as on thread"][-2:] == ["-", "same"]
+    assert out.count("3 of 6 task runs failed") == 1, "the combined failure is printed once"
+    assert "a flow that prints" not in out
+
+
+@pytest.mark.dask
+def test_a_dask_cluster_agrees_with_threads(dask_cluster: str, capfd: pytest.CaptureFixture[str]) -> None:
+    spec = dask_cluster.replace("tcp://", "dask://")
+    assert cli.main(["compare", "flows_to_compare.py:halves", "--on", f"thread,{spec}", "--json"]) == 0
+    answer = json.loads(capfd.readouterr().out)
+    assert [runner["statuses"] for runner in answer["runners"]] == [{"completed": 3, "failed": 3}] * 2
+
+
+def test_difference_is_reported_in_json(capfd: pytest.CaptureFixture[str]) -> None:
+    # A flow with another runner of its own also runs on the given runners.
+    command = ["compare", "flows_to_compare.py:places", "--on", "thread", "--on", "process://?max_workers=1", "--json"]
+    assert cli.main(command) == 1
+    answer = json.loads(capfd.readouterr().out)
+    thread, process = answer["runners"]
+    assert not answer["same"]
+    assert thread["same"] and not process["same"]
+    assert thread["statuses"] == process["statuses"] == {"completed": 1}
+    assert process["differences"][0].startswith("place: completed with result ")
+    assert answer["failure"] is None
+
+
+def test_process_that_dies_is_a_difference(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli.main(["compare", "flows_to_compare.py:dies", "--on", "thread,thread"]) == 1
+    assert "the process ended (exit code 7) before the flow did" in capfd.readouterr().out
+
+
+def test_run_prints_the_number_of_task_runs(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "flows_to_compare.py:evens", "--runner", "thread://?max_workers=2"]) == 0
+    assert "flow 'evens' completed on thread://?max_workers=2 and waited for 3 task runs" in capfd.readouterr().out
+
+
+def test_run_renders_the_failure_once(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "flows_to_compare.py:halves", "-p", "top=2"]) == 1
+    out, err = capfd.readouterr()
+    assert "Traceback" not in out + err
+    assert err.count("ValueError: ") == 1
+    assert "flow 'halves' failed on thread://: 1 of 2 task runs failed" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_comparison_leaves_nothing_running(folder: Path, number: signal.Signals) -> None:
+    flag = folder / "flag"
+    command = ["compare", "flows_to_compare.py:waits", "--on", "thread,process", "-p", f"flag={flag}"]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from prefect_anyrunner.cli import main; sys.exit(main())", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (flag.exists() and flag.read_text()):  # the time limit of the test ends the loop
+        assert parent.poll() is None, parent.communicate()
+        time.sleep(0.05)
+    parent.send_signal(number)
+    _, err = parent.communicate(timeout=100)
+    assert (parent.returncode, err) == (130, "anyrunner: interrupted\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(flag.read_text()), 0)

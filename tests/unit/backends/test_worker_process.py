@@ -1,0 +1,57 @@
+"""Processes that start without the script."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing.connection import Connection
+from typing import Any
+
+import pytest
+
+from prefect_anyrunner.backends._worker_process import METHOD, refuse_in_import_of_script, worker_context
+
+
+def ignore_the_end(ready: Connection) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ready.send("ready")
+    signal.pause()
+
+
+def report(to: Connection) -> None:
+    refuse_in_import_of_script()
+    main = sys.modules["__main__"]
+    to.send((multiprocessing.get_start_method(allow_none=True), main.__name__, os.getcwd(), os.environ["CHOSEN"]))
+
+
+def start(target: Any) -> tuple[Any, Connection]:
+    context: Any = worker_context()
+    mine, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=target, args=(theirs,))
+    process.start()
+    return process, mine
+
+
+def test_a_process_that_ignores_sigterm_can_be_killed() -> None:
+    process, reader = start(ignore_the_end)
+    assert reader.recv() == "ready"
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    process.kill()  # one that has ended stays as it is
+
+
+def test_a_process_has_what_the_script_has_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("CHOSEN", "yes")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none=False: "forkserver")
+    process, reader = start(report)
+    assert reader.recv() == ("forkserver", "__main__", str(tmp_path), "yes")
+    process.join()
+    assert process.exitcode == 0
+
+
+def test_multiprocessing_finds_the_context_by_its_name() -> None:
+    assert multiprocessing.get_context(METHOD) is worker_context()
