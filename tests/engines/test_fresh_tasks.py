@@ -27,11 +27,11 @@ def counted(*arguments: str) -> dict[str, list[int]]:
     "runner",
     [
         "process://?max_workers=2",
-        "stock+process://?max_workers=2",
+        pytest.param("stock+process://?max_workers=2", marks=pytest.mark.slow),
         pytest.param("dask", marks=pytest.mark.dask),
-        pytest.param("stock+dask", marks=pytest.mark.dask),
+        pytest.param("stock+dask", marks=[pytest.mark.dask, pytest.mark.slow]),
         pytest.param("ray", marks=pytest.mark.ray),
-        pytest.param("stock+ray", marks=pytest.mark.ray),
+        pytest.param("stock+ray", marks=[pytest.mark.ray, pytest.mark.slow]),
     ],
 )
 def test_no_run_sees_what_another_one_counted(
