@@ -16,8 +16,7 @@ import os
 import pytest
 from prefect import flow, task
 from prefect.context import FlowRunContext
-from prefect_anyrunner import AnyTaskRunner
-from prefect_anyrunner import gather
+from prefect_anyrunner import AnyTaskRunner, gather
 
 @task
 def double(number):
