@@ -1,6 +1,6 @@
 # make demo    environment, then the example on threads, Dask and Ray
 # make test    environment, `make check`, then the tests that are not slow: everything that CI runs
-# make test-all    the slow tests, too: stock runners, clusters in network namespaces, workers without memory
+# make test-all    the slow tests, too: broken and stock runners, clusters in namespaces, workers without memory
 # make check   ruff, mypy --strict, and lint-imports, which checks who may import whom
 # make stock-tests    the tests that prefect-dask and prefect-ray ship for their own runners, with ours in their place;
 #                     tests/stock_suites/README.md

@@ -48,6 +48,7 @@ def parameters() -> list[Any]:
     return [pytest.param(each, id=each.name) for each in BROKEN_RUNNERS]
 
 
+@pytest.mark.slow  # minutes for all of them: for a change to the driver, to a case or to a broken runner
 @pytest.mark.parametrize("broken", parameters())
 def test_broken_runner_fails_the_cases_of_its_rule_and_no_others(broken: BrokenRunner, subject: Subject) -> None:
     for id in CONTROL:

@@ -30,19 +30,11 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-QUICK = ("all kinds, Ray ends first", "asyncio")
-"""The plan that runs by default; each of the others takes up to a minute as well, and has the mark `slow`."""
-
-
+@pytest.mark.slow  # each takes up to a minute and a half
 @pytest.mark.parametrize(
     ("case", "mode"),
     [
-        pytest.param(
-            case,
-            mode,
-            marks=() if (case, mode) == QUICK else pytest.mark.slow,
-            id=f"{case}, {mode}".replace(" ", "-"),
-        )
+        pytest.param(case, mode, id=f"{case}, {mode}".replace(" ", "-"))
         for case in CASES
         for mode in ("threads", "asyncio")
     ],
