@@ -16,9 +16,11 @@ from prefect import flow
 from benchmarks.tasks import noop
 from prefect_anyrunner._driver.ledger import Sending
 from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._publishing.options import Events
 from prefect_anyrunner._serialization.values import loads
 from prefect_anyrunner._worker.contexts import contexts
-from prefect_anyrunner._worker.engine import SyncEngineOnWorker, run_sync
+from prefect_anyrunner._worker.engine import SyncEngine, run_sync
+from prefect_anyrunner._worker.events import EventsOnWorker
 from prefect_anyrunner._worker.messages import RunRequest, RunResult
 from prefect_anyrunner._worker.run import _task_run, run_request
 from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
@@ -87,7 +89,9 @@ def _alone(host: _Here, request: RunRequest) -> float:
     arguments = loads(request.arguments)
     warm = contexts.acquire(host, request.context)
     began = time.thread_time()
-    engine = SyncEngineOnWorker(task=noop, task_run=task_run, parameters=arguments, claim=request.claim)
+    engine = SyncEngine(
+        task=noop, task_run=task_run, parameters=arguments, claim=request.claim, events=EventsOnWorker(Events.AUTO)
+    )
     warm.context.copy().run(run_sync, engine)
     spent = time.thread_time() - began
     contexts.release(host, request.context, warm)

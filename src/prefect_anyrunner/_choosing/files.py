@@ -14,6 +14,8 @@ from prefect_anyrunner._choosing.suggest import did_you_mean
 
 OWN_FILE = "anyrunner.toml"
 PROJECT_FILE = "pyproject.toml"
+FOR_ALL = ("events", "events_timeout", "events_confirm")
+"""Options that may stand beside `runner`, and then hold for every runner that has them."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class RunnerFile:
-    """The content of the nearest folder with a runner file: `runner` is its default, `runners` are its named tables."""
+    """The content of the nearest folder with a runner file: `runner` is its default, `runners` are its named tables.
+
+    `options` are those that hold for every runner that has them, unless the runner's own description says otherwise.
+    """
 
     runner: Entry | None = None
+    options: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
     runners: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -89,14 +95,18 @@ def _toml(path: Path, raw: bytes) -> dict[str, Any]:
 def _merge(found: list[tuple[Path, dict[str, Any]]]) -> RunnerFile:
     problems: list[str] = []
     runner: Entry | None = None
+    for_all: dict[str, Entry] = {}
     runners: dict[str, Entry] = {}
     for path, table in found:
         prefix = "tool.anyrunner." if path.name == PROJECT_FILE else ""
         for key, value in table.items():
             if key == "runner":
                 runner = runner or Entry(value, f"{path}: {prefix}runner", path.parent)
+            elif key in FOR_ALL:
+                for_all.setdefault(key, Entry(value, f"{path}: {prefix}{key}", path.parent))
             elif key != "runners":
-                hint = did_you_mean(key, ["runner", "runners"], "; known keys are 'runner' and 'runners'")
+                known = ["runner", "runners", *FOR_ALL]
+                hint = did_you_mean(key, known, f"; known keys are {', '.join(map(repr, known))}")
                 problems.append(f"{path}: unknown key {prefix}{key}{hint}")
             elif not isinstance(value, dict):
                 problems.append(f"{path}: {prefix}runners is not a table of runners")
@@ -109,4 +119,4 @@ def _merge(found: list[tuple[Path, dict[str, Any]]]) -> RunnerFile:
                         runners[name] = Entry(entry, place, path.parent)
     if problems:
         raise SpecError(problems)
-    return RunnerFile(runner, MappingProxyType(runners))
+    return RunnerFile(runner, MappingProxyType(for_all), MappingProxyType(runners))

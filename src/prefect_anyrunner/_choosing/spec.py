@@ -16,7 +16,7 @@ from prefect_anyrunner._base.secrets import hide, hide_in_text
 from prefect_anyrunner._choosing.files import Entry, RunnerFile, read_nearest
 from prefect_anyrunner._choosing.parse import Draft
 from prefect_anyrunner._choosing.sources import draft_of, first_source, unknown_runner
-from prefect_anyrunner._choosing.validate import check
+from prefect_anyrunner._choosing.validate import check, options_for_all
 from prefect_anyrunner.backends import _builtin, _registry
 
 if TYPE_CHECKING:
@@ -96,8 +96,10 @@ class RunnerSpec:
         if isinstance(entry.value, cls):
             return entry.value
         draft = draft_of(entry, file)
+        backend, address, options = check(draft)
+        shared, places = options_for_all(backend, file().options)
         made = cls.__new__(cls)
-        made._fill(*check(draft), entry.place, draft.places())
+        made._fill(backend, address, {**shared, **options}, entry.place, {**places, **draft.places()})
         return made
 
     def runner(self) -> TaskRunner[Any]:

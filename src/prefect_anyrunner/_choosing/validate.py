@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect_anyrunner._base.errors import SpecError
 from prefect_anyrunner._base.secrets import hide, hide_in_text
+from prefect_anyrunner._choosing.files import Entry
 from prefect_anyrunner._choosing.parse import Draft
 from prefect_anyrunner._choosing.suggest import did_you_mean
 from prefect_anyrunner.backends import _builtin, _registry
@@ -48,6 +49,21 @@ def check(draft: Draft) -> tuple[str, str | None, dict[str, Any]]:
     if problems:
         raise SpecError(f"{draft.place}: {problem}" for problem in problems)
     return backend.name, address, options
+
+
+def options_for_all(backend: str, given: Mapping[str, Entry]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return those options of a file that the backend has, and their places, or raise SpecError with every problem."""
+    known = getattr(_registry.get(backend), "options", {})
+    options, problems = {}, []
+    for name, entry in given.items():
+        if name in known:
+            try:
+                options[name] = known[name].convert(entry.value, text=False, folder=entry.folder)
+            except ValueError as error:
+                problems.append(f"{entry.place} = {entry.value!r} {error}")
+    if problems:
+        raise SpecError(problems)
+    return options, {name: given[name].place for name in options}
 
 
 def _address(text: str, scheme: str | None, backend: Backend, problems: list[str]) -> tuple[str | None, str | None]:

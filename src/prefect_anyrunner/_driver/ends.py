@@ -14,7 +14,6 @@ from prefect.states import Cancelled, Crashed, Failed
 from prefect_anyrunner._base.errors import CannotTravel
 from prefect_anyrunner._base.safe_text import described
 from prefect_anyrunner._base.status import Status
-from prefect_anyrunner._driver.api_events import publish_again
 from prefect_anyrunner._driver.modules import note_missing_module
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._driver.upstreams import blockers, root_causes
@@ -25,10 +24,12 @@ from prefect_anyrunner._prefect.states import (
     error_of,
     failed_by,
     lost_state,
+    put_state,
     result_of,
     status_of,
     unusable_state,
 )
+from prefect_anyrunner._publishing.runner_events import RunnerEvents
 from prefect_anyrunner._serialization.unpack import unpack_error
 from prefect_anyrunner._serialization.values import loads
 from prefect_anyrunner._worker.messages import RunResult
@@ -73,8 +74,11 @@ def failed(error: Exception) -> End:
     return End(Failed(message=str(error)), Status.FAILED, error=error)
 
 
-def from_result(run: Run, result: RunResult, fetch: Callable[[], bytes] | None) -> End:
-    """Return the end that a worker reported; `fetch` fetches a value that the worker kept."""
+def from_result(run: Run, result: RunResult, fetch: Callable[[], bytes] | None, events: RunnerEvents) -> End:
+    """Return the end that a worker reported; `fetch` fetches a value that the worker kept.
+
+    If nobody can have that value, `events` publishes another end for the run.
+    """
     state = result.state
     assert state is not None
     if run.cancel_requested and not state.is_completed():
@@ -90,7 +94,7 @@ def from_result(run: Run, result: RunResult, fetch: Callable[[], bytes] | None) 
                 error, state = exc, unusable_state(exc)
         else:
             assert fetch is not None
-            value = LazyValue(_load_kept_value(run, fetch, what))
+            value = LazyValue(_load_kept_value(run, fetch, what, events))
     elif result.error is not None:
         error = unpack_error(result.error)
         if isinstance(error, ModuleNotFoundError):
@@ -102,7 +106,7 @@ def from_result(run: Run, result: RunResult, fetch: Callable[[], bytes] | None) 
         error=error,
         worker=result.worker,
         metadata=result.metadata,
-        report_to_api=not state.is_pending(),
+        report_to_api=True,
     )
 
 
@@ -154,22 +158,27 @@ def _consistent(run: Run, state: State[Any], *, error: BaseException | None, rep
     return End(state, status, error=error, upstream=upstream, report_to_api=report_to_api, **more)
 
 
-def _load_kept_value(run: Run, fetch: Callable[[], bytes], what: str) -> Callable[[], Any]:
+def _load_kept_value(run: Run, fetch: Callable[[], bytes], what: str, events: RunnerEvents) -> Callable[[], Any]:
     """Return a function that fetches and loads a value that its worker kept.
 
     If nobody can have the value, that function ends the run anew in the Prefect API: as crashed if the value was lost
     (rule S1), as failed if it cannot be rebuilt (rule V1).
     """
-    task_run, context = run.task_run, run.context  # not the run: its future will hold this function
+    task_run = run.task_run  # not the run: its future will hold this function
+
+    def end_anew(state: State[Any]) -> None:
+        before = task_run.state
+        put_state(task_run, state)
+        events.changed(task_run, before, state)
 
     def load() -> Any:
         try:
             return loads(fetch(), what=what)
         except MissingResult as exc:
-            publish_again(task_run, context, lost_state(task_run.name, exc))
+            end_anew(lost_state(task_run.name, exc))
             raise
         except CannotTravel as exc:
-            publish_again(task_run, context, unusable_state(exc))
+            end_anew(unusable_state(exc))
             raise
 
     return load

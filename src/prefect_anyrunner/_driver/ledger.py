@@ -13,14 +13,14 @@ from uuid import UUID
 from prefect.client.schemas.objects import TaskRun
 
 from prefect_anyrunner._base.status import Status
-from prefect_anyrunner._driver.api_events import publish_end
 from prefect_anyrunner._driver.ends import End
 from prefect_anyrunner._driver.future import AwaitedFlag
 from prefect_anyrunner._driver.run import Phase, Run
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.private import ResultRecord
-from prefect_anyrunner._prefect.states import moment
+from prefect_anyrunner._prefect.states import moment, put_state
+from prefect_anyrunner._publishing.runner_events import RunnerEvents
 from prefect_anyrunner._worker.messages import RunRequest
 
 
@@ -38,11 +38,14 @@ class RunLedger:
     `release` is called once for each run that has ended, with the run.
     """
 
-    def __init__(self, runner_name: str, logger: logging.Logger, release: Callable[[Run], None]) -> None:
+    def __init__(
+        self, runner_name: str, logger: logging.Logger, events: RunnerEvents, release: Callable[[Run], None]
+    ) -> None:
         self.closing = False
         self.lost_parents: list[TaskRun] = []  # runs whose worker died: nobody reports what they had submitted
         self._runner_name = runner_name
         self._logger = logger
+        self._events = events
         self._release = release
         self._runs: dict[UUID, Run] = {}
         self._lock = threading.Lock()
@@ -119,7 +122,8 @@ class RunLedger:
     def end(self, run: Run, end: End, *, unless_sent: bool = False) -> bool:
         """End `run`, once; return False if it has already ended, or with `unless_sent` if the engine has it.
 
-        The API hears of it first, then the future resolves, so that whoever waits finds both agreeing (rules S1, W1).
+        Its end is published first, then the future resolves: the end of the flow run waits until the API has recorded
+        what was published (rules S1, S2, W1).
         """
         with self._lock:
             if run.phase is Phase.ENDED or (unless_sent and run.phase is Phase.SENT):
@@ -127,7 +131,9 @@ class RunLedger:
             run.move(Phase.ENDED)
         if end.report_to_api:
             try:
-                publish_end(run, end.state, end.metadata)
+                before = run.task_run.state
+                put_state(run.task_run, end.state)
+                self._events.changed(run.task_run, before, end.state, end.metadata)
             except Exception:  # whoever waits for the run must get its outcome all the same
                 self._logger.exception("Could not report the end of task run %r to the API.", run.task_run.name)
         outcome = self._outcome(run, end)

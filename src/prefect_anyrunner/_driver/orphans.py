@@ -9,15 +9,15 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import State, TaskRun, TaskRunResult
 from prefect.states import Crashed
-from prefect.utilities.engine import emit_task_run_state_change_event
 
 from prefect_anyrunner._prefect.api import open_runs
+from prefect_anyrunner._publishing.runner_events import RunnerEvents
 
 LATE = 3.0
 """Seconds that the events of a dead worker get to reach the API before its runs are looked for the last time."""
 
 
-def end_orphans(lost: Collection[TaskRun]) -> list[UUID]:
+def end_orphans(lost: Collection[TaskRun], events: RunnerEvents) -> list[UUID]:
     """Report as crashed what the task runs `lost` had submitted, and what those had submitted in turn (rule S1).
 
     Returns the ids of the runs that were still open. `lost` are runs of one flow run whose workers died.
@@ -43,7 +43,7 @@ def end_orphans(lost: Collection[TaskRun]) -> list[UUID]:
                 reported.append(run.id)
                 state: State[Any] = Crashed(message="The task run that submitted it crashed: its worker died.")
                 state.state_details.task_run_id, state.state_details.flow_run_id = run.id, flow_run_id
-                emit_task_run_state_change_event(task_run=run, initial_state=run.state, validated_state=state)
+                events.changed(run, run.state, state)
         if time.monotonic() >= until:
             return reported
         time.sleep(LATE / 4)

@@ -50,7 +50,8 @@ class RemoteRunner(TrackedRunner):
     def prepare(self, run: Run, scope: MapScope | None) -> bool:
         """Build the request of `run`; return False if that ended the run."""
         try:
-            run.request = run.context.run(self._started_parts().requests.build, run, scope)
+            request = run.context.run(self._started_parts().requests.build, run, scope)
+            run.request = request._replace(events=self.run_events.for_workers())
         except CannotTravel as exc:
             self.end_failed(run, exc)
             return False

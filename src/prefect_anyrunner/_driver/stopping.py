@@ -14,17 +14,15 @@ from prefect_anyrunner._driver.hooks import RunnerHooks
 from prefect_anyrunner._driver.ledger import RunLedger
 from prefect_anyrunner._driver.orphans import end_orphans
 from prefect_anyrunner._driver.run import Phase, Run
-from prefect_anyrunner._prefect.private import wait_until_events_are_sent
-
-_SEND_SECONDS = 10.0
-"""Seconds that the last events get to reach the API when a signal ends the flow run."""
+from prefect_anyrunner._publishing.runner_events import RunnerEvents
 
 
 class Stopping:
     """How the runs of one started runner are stopped."""
 
-    def __init__(self, ledger: RunLedger, hooks: RunnerHooks, logger: logging.Logger) -> None:
+    def __init__(self, ledger: RunLedger, hooks: RunnerHooks, events: RunnerEvents, logger: logging.Logger) -> None:
         self._ledger = ledger
+        self._events = events
         self._hooks = hooks
         self._logger = logger
 
@@ -106,14 +104,12 @@ class Stopping:
         self._ledger.fetch_lazy_values()
         self._end_orphans()
         self._ledger.log_unawaited()
-        if interrupt and not wait_until_events_are_sent(_SEND_SECONDS):
-            # After a SIGTERM, Prefect ends the process as soon as the flow run has ended.
-            self._logger.error("Could not report within %g seconds to the API how all runs ended.", _SEND_SECONDS)
+        self._events.finish(interrupt=interrupt)
 
     def _end_orphans(self) -> None:
         if not self._ledger.lost_parents:
             return
         try:
-            end_orphans(self._ledger.lost_parents)
+            end_orphans(self._ledger.lost_parents, self._events)
         except Exception:  # the runs of this flow itself have been reported
             self._logger.exception("Could not query the Prefect API for child task runs of crashed task runs.")

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, Self, TypedDict
 from uuid import UUID
 
 from prefect.client.schemas.objects import RunInput
@@ -21,7 +22,6 @@ from prefect.tasks import Task
 
 from prefect_anyrunner._base.claims import REVOKED
 from prefect_anyrunner._driver import ends
-from prefect_anyrunner._driver.api_events import publish_submitted
 from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.hooks import RunnerHooks
 from prefect_anyrunner._driver.ledger import RunLedger
@@ -31,6 +31,9 @@ from prefect_anyrunner._driver.settings import Settings
 from prefect_anyrunner._driver.stopping import Stopping
 from prefect_anyrunner._driver.upstreams import UpstreamWaiter, blockers
 from prefect_anyrunner._prefect.private import create_task_run
+from prefect_anyrunner._publishing.options import EventOptions
+from prefect_anyrunner._publishing.publisher import Taken
+from prefect_anyrunner._publishing.runner_events import RunnerEvents
 from prefect_anyrunner._serialization.unpack import unpack_error
 from prefect_anyrunner._worker.engine import run_engine
 from prefect_anyrunner._worker.messages import RunResult
@@ -40,6 +43,20 @@ _RESENDS = 20
 """How often a run that never started is sent again when the workers that held it die, before it counts as crashed."""
 
 
+EVENT_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {"events": "events", "events_timeout": "events_timeout", "events_confirm": "events_confirm"}
+)
+"""The part of `settings` that all runners share."""
+
+
+class EventSettings(TypedDict, total=False):
+    """Arguments of every runner: what it publishes about its runs; see `EventOptions`."""
+
+    events: str
+    events_timeout: float
+    events_confirm: bool
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a started runner consists of, made anew each time it starts."""
@@ -47,6 +64,7 @@ class Parts:
     ledger: RunLedger
     upstreams: UpstreamWaiter
     stopping: Stopping
+    events: RunnerEvents
 
 
 class TrackedRunner(Settings, RunnerHooks):
@@ -57,7 +75,15 @@ class TrackedRunner(Settings, RunnerHooks):
     _started: bool
 
     rerun_lost: int = 0
+    events: str = "auto"
+    events_timeout: float = 60.0
+    events_confirm: bool = True
     _parts: Parts | None = None
+
+    def use_events(self, *, events: str = "auto", events_timeout: float = 60.0, events_confirm: bool = True) -> None:
+        """Set what is published. Raises ValueError for a value that is none."""
+        EventOptions.checked(events, events_timeout, events_confirm)
+        self.events, self.events_timeout, self.events_confirm = events, events_timeout, events_confirm
 
     # --- what a backend may override, beside its hooks -----------------------------------------------------------
 
@@ -96,13 +122,14 @@ class TrackedRunner(Settings, RunnerHooks):
             self.stop_engine(exc_type, exc_value, traceback)
 
     def _make_parts(self) -> Parts:
-        ledger = RunLedger(self.name, self.logger, self.release)
+        events = RunnerEvents(EventOptions.checked(self.events, self.events_timeout, self.events_confirm), self.logger)
+        ledger = RunLedger(self.name, self.logger, events, self.release)
         upstreams = UpstreamWaiter(
             self.name,
             self._on_ready,
             lambda run, exc: self.end(run, ends.crashed(run, f"it could not be prepared: {exc!r}", exc)),
         )
-        return Parts(ledger, upstreams, Stopping(ledger, self, self.logger))
+        return Parts(ledger, upstreams, Stopping(ledger, self, events, self.logger), events)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -112,6 +139,11 @@ class TrackedRunner(Settings, RunnerHooks):
     def ledger(self) -> RunLedger:
         """The open runs of this runner. Raises RuntimeError if it was never started."""
         return self._started_parts().ledger
+
+    @property
+    def run_events(self) -> RunnerEvents:
+        """What this runner publishes in the API. Raises RuntimeError if it was never started."""
+        return self._started_parts().events
 
     def _started_parts(self) -> Parts:
         if self._parts is None:
@@ -129,7 +161,7 @@ class TrackedRunner(Settings, RunnerHooks):
     ) -> AnyFuture[Any]:
         """Submit one task run and return its future at once.
 
-        The arguments are Prefect's. The run exists in the API, as Pending, when this returns. Nothing that the
+        The arguments are Prefect's. Nothing that the
         arguments hold makes this raise (rule V1); `RuntimeError` if the runner is not started.
         """
         if not self._started:
@@ -179,7 +211,7 @@ class TrackedRunner(Settings, RunnerHooks):
             context.run(hide_map)
         run = Run(task, task_run, future, parameters, wait_for, context)
         self.ledger.add(run)
-        publish_submitted(task_run)
+        self.run_events.submitted(task_run)
         return run
 
     def _on_ready(self, run: Run) -> None:
@@ -201,7 +233,13 @@ class TrackedRunner(Settings, RunnerHooks):
         # Prefect's task engine itself makes the state NotReady, so that message, name and hooks are as on threads.
         try:
             run.context.copy().run(
-                run_engine, run.task, run.task_run, run.parameters, claim=run.claim, wait_for=run.wait_for
+                run_engine,
+                run.task,
+                run.task_run,
+                run.parameters,
+                self.run_events,
+                claim=run.claim,
+                wait_for=run.wait_for,
             )
         except BaseException as exc:
             self.end(run, ends.crashed(run, f"its upstream runs could not be resolved: {exc!r}", exc))
@@ -222,13 +260,15 @@ class TrackedRunner(Settings, RunnerHooks):
     def on_result(self, run: Run, result: RunResult, fetch: Callable[[], bytes] | None = None) -> None:
         """End `run` as its worker reports; `fetch` fetches a value that the worker kept. Never raises."""
         try:
+            if result.unrecorded:
+                self.run_events.take_over(result.unrecorded)
             if result.refused is not None:
                 self._on_refused(run, result, result.refused)
                 return
             if run.phase is Phase.ENDED:
                 return
             run.record(result)
-            self.end(run, ends.from_result(run, result, fetch))
+            self.end(run, ends.from_result(run, result, fetch, self.run_events))
         except BaseException as exc:  # the calling thread is the engine's, and an error would end it
             self.end(run, ends.crashed(run, f"its result could not be read: {exc!r}", exc))
 
@@ -286,6 +326,10 @@ class TrackedRunner(Settings, RunnerHooks):
     def finish_children(self, *, stop: bool) -> None:
         """Wait until every run that was submitted here has ended; see `Stopping.finish_children`."""
         self._started_parts().stopping.finish_children(stop=stop)
+
+    def take_unrecorded(self) -> list[Taken]:
+        """Return the ends of runs that the API has not been seen to record: the flow's process takes care of them."""
+        return self.run_events.take()
 
     def finish(self, exc_type: type[BaseException] | None) -> None:
         """Bring every run to its end, when the flow run ends by an exception of this type or by none (rule E1)."""

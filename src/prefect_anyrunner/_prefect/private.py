@@ -9,6 +9,7 @@
     final_state                reads the last state from one of Prefect's futures without asking the API.
     unsent_events              counts the events that wait to be sent; the public function waits for them without limit.
     wait_until_events_are_sent  waits for them, for some seconds at most.
+    forget_unsent_events       takes events back that Prefect would try to send until the process may end.
     raise_if_suspended         stops a suspended flow run; each of Prefect's futures calls it after a wait.
 
 `tests/unit/prefect/test_prefect_names.py` fails with a sentence when a release moves one of these, or one of the
@@ -17,7 +18,9 @@ attributes of the stock runners that the subclasses in `backends` use.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
+from uuid import UUID
 
 from prefect._flow_run_suspension import (
     raise_if_flow_run_suspension_requested as raise_if_suspended,
@@ -35,6 +38,7 @@ __all__ = [
     "create_task_run",
     "error_in",
     "final_state",
+    "forget_unsent_events",
     "initialize_process_worker",
     "raise_if_suspended",
     "result_in",
@@ -70,3 +74,22 @@ def wait_until_events_are_sent(seconds: float) -> bool:
 def unsent_events() -> int:
     """Return the number of events that this process has emitted and not yet sent."""
     return EventsWorker.instance()._queue.qsize()
+
+
+def forget_unsent_events(ids: Collection[UUID]) -> None:
+    """Take the events with these ids out of the queue of events to send.
+
+    While the API does not answer, Prefect tries some ten seconds for each, also when the process is to end.
+    """
+    worker = EventsWorker.instance()
+    events = worker._queue
+    with events.mutex:
+        kept = [event for event in events.queue if event is None or event.id not in ids]
+        gone = len(events.queue) - len(kept)
+        for event_id in ids:
+            worker._context_cache.pop(event_id, None)
+        events.queue.clear()
+        events.queue.extend(kept)
+        events.unfinished_tasks -= gone
+        if not events.unfinished_tasks:
+            events.all_tasks_done.notify_all()

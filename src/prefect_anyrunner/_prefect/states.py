@@ -140,13 +140,16 @@ def failed_by(error: Exception) -> State[Any]:
 # --- a task run and its state ------------------------------------------------------------------------------------
 
 
-def put_final_state(task_run: TaskRun, state: State[Any]) -> None:
-    """Put a final state on `task_run` as Prefect's task engine does before it emits the event."""
+def put_engine_state(task_run: TaskRun, state: State[Any]) -> None:
+    """Put a state on `task_run` as Prefect's task engine does before it emits the event."""
     before = task_run.state
     put_state(task_run, state)
     if before is not None and before.is_running():
         task_run.total_run_time += state.timestamp - before.timestamp
-    link_state_to_task_run_result(state, data_of(state))
+    if state.is_running():
+        task_run.run_count += 1
+    if state.is_final():
+        link_state_to_task_run_result(state, data_of(state))
 
 
 def put_state(task_run: TaskRun, state: State[Any]) -> None:

@@ -1,28 +1,44 @@
-"""Prefect's task engine as runners use it: bodies can be interrupted, and a worker holds the final state back.
+"""Prefect's task engine as runners use it: bodies can be interrupted, and states are published by others.
 
 The task that the engine runs is the user's own, with the user's own function, for everything that looks at it: cache
 policies, hooks, conditions. So the engine marks where the body is: Prefect's `call_task_fn` calls the user's function,
 then `handle_success`.
 
-On a worker, the engine reports every state to the API except the last, which the flow's process reports once it has the
-result: with the same id, or as another state if the result did not arrive. So the API never shows Completed for a run
-whose result is lost (rule S1). Making an event costs about a third of the engine itself, so none is made to be dropped.
+The engine publishes no state itself: it gives each to `events`, which knows when and whether the API is to have it.
+Making an event costs about a third of the engine itself, so none is made to be dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.results import should_persist_result
 from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
 from prefect.tasks import Task
 from prefect.transactions import AsyncTransaction, Transaction
 
-from prefect_anyrunner._prefect.private import raise_if_suspended
-from prefect_anyrunner._prefect.states import put_final_state
+from prefect_anyrunner._prefect.private import ResultRecord, ResultRecordMetadata, raise_if_suspended
+from prefect_anyrunner._prefect.states import put_engine_state
 from prefect_anyrunner._worker.interrupt import leave_body, run_async_body, run_body
+
+
+class StateEvents(Protocol):
+    """What publishes the states that an engine puts on its task run."""
+
+    def changed(
+        self,
+        task_run: TaskRun,
+        before: State[Any] | None,
+        state: State[Any],
+        metadata: ResultRecordMetadata | None = None,
+        *,
+        follows: bool = False,
+    ) -> None:
+        """Publish a change; see `RunnerEvents.changed`."""
+        ...
 
 
 @dataclass
@@ -30,6 +46,13 @@ class SyncEngine(SyncTaskRunEngine[Any, Any]):
     """Prefect's task engine; `interrupt(claim)` stops the body that it runs, and nothing around the body."""
 
     claim: str = ""
+    events: StateEvents | None = None
+    published: bool = False
+
+    def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
+        """Put `state` on the task run and publish it."""
+        _set_state(self, state)
+        return state
 
     def call_task_fn(self, transaction: Transaction) -> Any:
         """Run the body, or read its result if an earlier run has stored it."""
@@ -48,6 +71,13 @@ class AsyncEngine(AsyncTaskRunEngine[Any, Any]):
     """`SyncEngine` for tasks that are coroutine functions."""
 
     claim: str = ""
+    events: StateEvents | None = None
+    published: bool = False
+
+    async def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
+        """Put `state` on the task run and publish it."""
+        _set_state(self, state)
+        return state
 
     async def call_task_fn(self, transaction: AsyncTransaction) -> Any:
         """Run the body, or read its result if an earlier run has stored it."""
@@ -61,28 +91,16 @@ class AsyncEngine(AsyncTaskRunEngine[Any, Any]):
         return await super().handle_success(result, transaction)
 
 
-class SyncEngineOnWorker(SyncEngine):
-    """`SyncEngine` that leaves the final state for the flow's process to report."""
-
-    def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
-        """Put `state` on the task run; report it unless it is final."""
-        if not state.is_final() or self.task_run is None:
-            return super().set_state(state, force=force)
-        put_final_state(self.task_run, state)
-        self._telemetry.update_state(state)
-        return state
-
-
-class AsyncEngineOnWorker(AsyncEngine):
-    """`AsyncEngine` that leaves the final state for the flow's process to report."""
-
-    async def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
-        """Put `state` on the task run; report it unless it is final."""
-        if not state.is_final() or self.task_run is None:
-            return await super().set_state(state, force=force)
-        put_final_state(self.task_run, state)
-        self._telemetry.update_state(state)
-        return state
+def _set_state(engine: SyncEngine | AsyncEngine, state: State[Any]) -> None:
+    task_run = engine.task_run
+    assert task_run is not None
+    assert engine.events is not None
+    before = task_run.state
+    put_engine_state(task_run, state)
+    metadata = state.data.metadata if isinstance(state.data, ResultRecord) and should_persist_result() else None
+    engine.events.changed(task_run, before, state, metadata, follows=engine.published)
+    engine.published = True
+    engine._telemetry.update_state(state)
 
 
 def run_sync(engine: SyncEngine) -> None:
@@ -108,17 +126,26 @@ async def run_async(engine: AsyncEngine) -> None:
 
 
 def run_engine(
-    task: Task[Any, Any], task_run: TaskRun, parameters: dict[str, Any], *, claim: str, wait_for: Any = None
+    task: Task[Any, Any],
+    task_run: TaskRun,
+    parameters: dict[str, Any],
+    events: StateEvents,
+    *,
+    claim: str,
+    wait_for: Any = None,
 ) -> None:
     """Run Prefect's task engine for one task run in the flow's process, and leave its state on `task_run`.
 
-    `claim` is the name under which `interrupt` stops the body. Raises what the engine lets through.
+    `events` publishes its states, and `claim` is the name under which `interrupt` stops the body.
+
+    Raises what the engine lets through.
     """
     engine: dict[str, Any] = {
         "task": task,
         "task_run": task_run,
         "parameters": parameters,
         "claim": claim,
+        "events": events,
         "wait_for": wait_for,
     }
     if task.isasync:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple, Protocol
 from prefect.client.schemas.objects import State
 
 from prefect_anyrunner._prefect.private import ResultRecordMetadata
+from prefect_anyrunner._publishing.options import Events
+from prefect_anyrunner._publishing.publisher import Taken
 
 
 class RunRequest(NamedTuple):
@@ -18,6 +21,7 @@ class RunRequest(NamedTuple):
 
     `context`, `task`, `template` and `shared` are digests of bytes that `WorkerHost.fetch` can fetch. `template` is a
     task run of the same task, and `task_run` holds how this one differs from it.
+    `events` says what the worker publishes.
     """
 
     claim: str
@@ -28,6 +32,7 @@ class RunRequest(NamedTuple):
     arguments: bytes
     shared: dict[str, str]
     context_overrides: bytes
+    events: Events = Events.AUTO
 
 
 class RunResult(NamedTuple):
@@ -35,7 +40,7 @@ class RunResult(NamedTuple):
 
     `refused` says why the body was not run here (rules C2, C3, K1); then only `error` may stand beside it, which kept
     the worker from starting the body. `value` is None while the worker keeps it (`value_size` bytes) until it is
-    fetched.
+    fetched. `unrecorded` are the ends of runs that the body submitted and the API has not been seen to record.
     """
 
     worker: str
@@ -50,6 +55,7 @@ class RunResult(NamedTuple):
     value: bytes | None = None
     value_size: int = 0
     error: bytes | None = None
+    unrecorded: Sequence[Taken] = ()
 
 
 class WorkerHost(Protocol):

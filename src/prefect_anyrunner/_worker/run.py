@@ -26,7 +26,8 @@ from prefect_anyrunner._serialization.pickler import forget_additions
 from prefect_anyrunner._serialization.values import loads
 from prefect_anyrunner._worker.cache import ObjectCache, blobs
 from prefect_anyrunner._worker.contexts import EnteredContext, as_worker, contexts, load_context
-from prefect_anyrunner._worker.engine import AsyncEngineOnWorker, SyncEngineOnWorker, run_async, run_sync
+from prefect_anyrunner._worker.engine import AsyncEngine, SyncEngine, run_async, run_sync
+from prefect_anyrunner._worker.events import EventsOnWorker
 from prefect_anyrunner._worker.interrupt import Interrupted, leave_body
 from prefect_anyrunner._worker.messages import RunRequest, RunResult, WorkerHost
 from prefect_anyrunner._worker.results import not_started, pack, pack_crash, pack_failure
@@ -80,12 +81,15 @@ def _run(entered: EnteredContext, host: WorkerHost, request: RunRequest, task_ru
     except CannotTravel as exc:
         return pack_failure(host, task_run, exc)
     with _overridden(work.context_overrides):
-        raised = _run_engine(entered.run_async, request.claim, work, task_run)
+        raised = _run_engine(entered.run_async, request, work, task_run)
         flow = FlowRunContext.get()
         finish = getattr(flow.task_runner, "finish_children", None) if flow is not None else None
         if finish is not None:  # the body's own runs end while this process can still report them (rule S1)
             finish(stop=isinstance(raised, Interrupted | KeyboardInterrupt))  # Ray interrupts by a KeyboardInterrupt
         result = pack(host, work.task, task_run, raised, claim=request.claim)
+        take = getattr(flow.task_runner, "take_unrecorded", None) if flow is not None else None
+        if take is not None and (unrecorded := take()):  # the process may end before the API has recorded these
+            result = result._replace(unrecorded=unrecorded)
     if flow is not None:
         # Prefect keeps notes of each run for runs that the same process submits later; here no later run needs them.
         flow.run_results.clear()
@@ -108,7 +112,7 @@ def run_here_as_sent(host: WorkerHost, request: RunRequest) -> RunResult:
             work = _unpack(host, request, task_run)
         except CannotTravel as exc:
             return pack_failure(host, task_run, exc)
-        raised = _run_engine(asyncio.run, request.claim, work, task_run)
+        raised = _run_engine(asyncio.run, request, work, task_run)
         with as_worker(host):  # futures in the result are waited for where they would leave a worker
             return pack(host, work.task, task_run, raised, claim=request.claim)
     except BaseException as exc:
@@ -118,22 +122,26 @@ def run_here_as_sent(host: WorkerHost, request: RunRequest) -> RunResult:
 
 
 def _run_engine(
-    run_coroutine: Callable[[Any], Any], claim: str, work: _Work, task_run: TaskRun
+    run_coroutine: Callable[[Any], Any], request: RunRequest, work: _Work, task_run: TaskRun
 ) -> BaseException | None:
     """Run Prefect's task engine, which leaves its state on `task_run`; return what the engine lets through."""
+    events = EventsOnWorker(request.events)
     engine: dict[str, Any] = {
         "task": work.task,
         "task_run": task_run,
         "parameters": work.arguments,
-        "claim": claim,
+        "claim": request.claim,
+        "events": events,
     }
     try:
         if work.task.isasync:
-            run_coroutine(run_async(AsyncEngineOnWorker(**engine)))
+            run_coroutine(run_async(AsyncEngine(**engine)))
         else:
-            run_sync(SyncEngineOnWorker(**engine))
+            run_sync(SyncEngine(**engine))
     except BaseException as exc:
         return exc
+    finally:
+        events.forget(task_run)
     return None
 
 

@@ -12,6 +12,22 @@ _RERUN_LOST = Option("int", "how often a run lost with its worker is executed ag
 _CONNECT_TIMEOUT = Option(
     "float", "seconds until an address that does not answer is given up; 10 by default", 0, above=True, when="address"
 )
+_EVENTS: Mapping[str, Option] = MappingProxyType(
+    {
+        "events": Option(
+            "text",
+            "which states of a run are published in the API; auto by default (S2)",
+            choices=("auto", "all", "final", "failures"),
+        ),
+        "events_timeout": Option(
+            "float",
+            "seconds without progress until the end of a flow run waits no longer for the API to record how its runs "
+            "ended; 60 by default, 0 does not wait",
+            minimum=0,
+        ),
+        "events_confirm": Option("bool", "ask the API what it has recorded, and send the rest again; true by default"),
+    }
+)
 _OTHER_PROCESS = "Prefect rolls back the tasks of a transaction that ran in its process, and these run in another one"
 _LOCAL_CLUSTER = ("n_workers", "threads_per_worker", "memory_limit", "processes")
 
@@ -29,6 +45,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
             options={
                 "max_workers": Option("int", "threads at most", minimum=1),
                 "portable": Option("bool", "arguments, results and errors make the round trip of a cluster (V2)"),
+                **_EVENTS,
             },
         ),
         "process": Backend(
@@ -38,6 +55,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
             options={
                 "max_workers": Option("int", "processes at most", minimum=1),
                 "rerun_lost": _RERUN_LOST,
+                **_EVENTS,
             },
         ),
         "dask": Backend(
@@ -68,6 +86,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
                 "key": Option("file", "key of the own certificate", when="address", scheme="dask+tls"),
                 "connect_timeout": _CONNECT_TIMEOUT,
                 "rerun_lost": _RERUN_LOST,
+                **_EVENTS,
             },
         ),
         "ray": Backend(
@@ -85,13 +104,14 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
                 "init_kwargs": Option("table", "arguments of ray.init()"),
                 "connect_timeout": _CONNECT_TIMEOUT,
                 "rerun_lost": _RERUN_LOST,
+                **_EVENTS,
             },
         ),
     }
 )
 
 
-_OURS_ALONE = ("portable", "rerun_lost", "connect_timeout")
+_OURS_ALONE = ("portable", "rerun_lost", "connect_timeout", *_EVENTS)
 
 
 def _stock(backend: Backend) -> Backend:

@@ -46,6 +46,7 @@ class Option:
     `minimum`: the smallest number allowed; with `above=True` the number must be larger than it.
     `when`: "temporary" for an option of an engine that the backend starts, "address" for one of an existing engine.
     `scheme`: the one URL scheme that knows the option. `excludes`: options that cannot stand beside it.
+    `choices`: the texts that are allowed; all are if it is empty.
     """
 
     kind: Kind
@@ -55,6 +56,7 @@ class Option:
     when: Literal["always", "temporary", "address"] = "always"
     scheme: str | None = None
     excludes: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
     def convert(self, value: Any, *, text: bool, folder: Path | None = None) -> Any:
         """Return `value` as this option's type.
@@ -72,6 +74,8 @@ class Option:
                 if isinstance(value, bool):
                     return value
                 raise ValueError("is neither true nor false")
+            case "text" if self.choices and value not in self.choices:
+                raise ValueError(f"is not one of {', '.join(self.choices)}")
             case "text":
                 if isinstance(value, str) and value:
                     return value

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import distributed
 import prefect_dask
@@ -18,6 +18,7 @@ from prefect_anyrunner._base.errors import EngineUnreachable, SpecError
 from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._driver.tracked_runner import EVENT_SETTINGS, EventSettings
 from prefect_anyrunner._worker.contexts import current_worker
 from prefect_anyrunner.backends._dask.channel import DaskChannel
 from prefect_anyrunner.backends._dask.cluster import (
@@ -50,6 +51,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             "client_kwargs": "client_kwargs",
             "performance_report_path": "performance_report_path",
             "rerun_lost": "rerun_lost",
+            **EVENT_SETTINGS,
             "connect_timeout": "connect_timeout",
         }
     )
@@ -69,11 +71,13 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         *,
         rerun_lost: int = 0,
         connect_timeout: float = 10,
+        **events: Unpack[EventSettings],
     ) -> None:
         super().__init__(
             cluster, address, cluster_class, cluster_kwargs, adapt_kwargs, client_kwargs, performance_report_path
         )
         self.rerun_lost = rerun_lost
+        self.use_events(**events)
         self.connect_timeout = connect_timeout
         self._given_cluster = cluster
         self._given_address = self.address if cluster is None else None

@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Unpack
 
 import pebble
 import prefect.task_runners
@@ -21,6 +21,7 @@ from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._driver.tracked_runner import EVENT_SETTINGS, EventSettings
 from prefect_anyrunner._serialization.values import dumps
 from prefect_anyrunner._worker.contexts import current_worker
 from prefect_anyrunner._worker.messages import RunRequest
@@ -47,6 +48,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
             "initializer": "_initializer",
             "initargs": "_initargs",
             "rerun_lost": "rerun_lost",
+            **EVENT_SETTINGS,
         }
     )
 
@@ -58,9 +60,11 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         initargs: tuple[Any, ...] = (),
         *,
         rerun_lost: int = 0,
+        **events: Unpack[EventSettings],
     ) -> None:
         super().__init__(max_workers, subprocess_message_processor_factories, initializer, initargs)
         self.rerun_lost = rerun_lost
+        self.use_events(**events)
         self._pool: Pool | None = None
         self._pool_lock = threading.Lock()
         self._retiring: list[threading.Thread] = []

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import prefect_ray
 import ray
@@ -21,6 +21,7 @@ from prefect_anyrunner._driver.modules import pickled_by_value, user_modules
 from prefect_anyrunner._driver.preflight import check_answer, probe_expression
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._driver.tracked_runner import EVENT_SETTINGS, EventSettings
 from prefect_anyrunner._worker.contexts import current_worker
 from prefect_anyrunner.backends._ray.addresses import OWN, ray_host_and_port, version_skew
 from prefect_anyrunner.backends._ray.channel import RayChannel
@@ -45,6 +46,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             "address": "address",
             "init_kwargs": "init_kwargs",
             "rerun_lost": "rerun_lost",
+            **EVENT_SETTINGS,
             "connect_timeout": "connect_timeout",
         }
     )
@@ -56,9 +58,11 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         *,
         rerun_lost: int = 0,
         connect_timeout: float = 10,
+        **events: Unpack[EventSettings],
     ) -> None:
         super().__init__(address, init_kwargs)
         self.rerun_lost = rerun_lost
+        self.use_events(**events)
         self.connect_timeout = connect_timeout
         self._nested = False
         self._connection: Connection | None = None

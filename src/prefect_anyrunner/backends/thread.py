@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import prefect.task_runners
 from prefect.task_runners import TaskRunner
@@ -14,6 +14,7 @@ from prefect.task_runners import TaskRunner
 from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._driver.tracked_runner import EVENT_SETTINGS, EventSettings
 from prefect_anyrunner.backends._thread.body import run_body, run_body_as_sent
 from prefect_anyrunner.backends._thread.engine import ThreadEngine
 
@@ -26,10 +27,15 @@ class ThreadPoolTaskRunner(RemoteRunner, prefect.task_runners.ThreadPoolTaskRunn
     and its result comes back the same way (rule V2).
     """
 
-    settings: ClassVar[Mapping[str, str]] = MappingProxyType({"max_workers": "_max_workers", "portable": "portable"})
+    settings: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"max_workers": "_max_workers", "portable": "portable", **EVENT_SETTINGS}
+    )
 
-    def __init__(self, max_workers: int | None = None, *, portable: bool = False) -> None:
+    def __init__(
+        self, max_workers: int | None = None, *, portable: bool = False, **events: Unpack[EventSettings]
+    ) -> None:
         super().__init__(max_workers=max_workers)
+        self.use_events(**events)
         self.portable = portable
         self._threads: ThreadEngine | None = None
         self._blobs: dict[str, bytes] = {}  # of a portable runner

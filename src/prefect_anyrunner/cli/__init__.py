@@ -1,4 +1,4 @@
-"""The command `anyrunner`: `show`, `run`, `compare`, `conform`.
+"""The command `anyrunner`: `show`, `run`, `compare`, `conform`, `events`.
 
 Exit codes: 0 for success; 1 when the flow failed, the runners disagree or a rule is broken; 2 for wrong input, with one
 sentence and no traceback; 130 after Ctrl-C, 143 after SIGTERM.
@@ -58,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
     compare.set_defaults(command=_compare)
 
+    events = commands.add_parser("events", help="send what a flow run could not bring into the API")
+    send = events.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "send", help="send the file that a warning of the flow run named"
+    )
+    send.add_argument("file", metavar="FILE")
+    send.set_defaults(command=_send_events)
+
     conform = commands.add_parser("conform", help="check runners against the table of rules")
     conform.add_argument(
         "runners", metavar="SPEC", nargs="+", help="a runner, such as dask, stock+dask, my://host:1234"
@@ -103,6 +110,12 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     specs = [text.strip() for group in arguments.on for text in group.split(",") if text.strip()]
     return compare(arguments.flow, arguments.param, specs, as_json=arguments.json)
+
+
+def _send_events(arguments: argparse.Namespace) -> int:
+    from prefect_anyrunner.cli.events import send
+
+    return send(arguments.file)
 
 
 def _conform(arguments: argparse.Namespace) -> int:

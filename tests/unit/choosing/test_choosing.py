@@ -101,7 +101,7 @@ def test_a_path_is_relative_to_the_file_that_contains_it(project: Path) -> None:
         ),
         ("runner = ", "", "{project}/anyrunner.toml: is not valid TOML"),
         ('runer = "ray"', "", "unknown key runer; did you mean 'runner'?"),
-        ("", "[tool.anyrunner]\nx = 1", "unknown key tool.anyrunner.x; known keys are 'runner' and 'runners'"),
+        ("", "[tool.anyrunner]\nx = 1", "unknown key tool.anyrunner.x; known keys are 'runner', 'runners', "),
         ("", "[tool]\nanyrunner = 1", "{project}/pyproject.toml [tool.anyrunner]: is not a table"),
         ("runners = 1", "", "runners is not a table of runners"),
         ("runner = 1", "", "{project}/anyrunner.toml: runner: a runner is a URL, a mapping or a name, not int"),
@@ -123,10 +123,27 @@ def test_a_broken_project_file_that_does_not_mention_us_is_ignored(project: Path
     assert resolve().backend == "thread"
 
 
-def test_a_backend_name_or_url_does_not_read_the_file(project: Path) -> None:
+def test_events_in_a_file_hold_for_every_runner_that_does_not_say_otherwise(project: Path) -> None:
+    write(project, own='events = "final"\nevents_timeout = 5\nrunner = "process"')
+    assert resolve().options == {"events": "final", "events_timeout": 5}
+    assert resolve().origins["events"] == f"{project}/anyrunner.toml: events"
+    assert resolve("ray://?num_cpus=1").options == {"events": "final", "events_timeout": 5, "num_cpus": 1}
+    assert resolve("thread://?events=all").options == {"events": "all", "events_timeout": 5}
+    assert resolve("stock+thread").options == {}
+
+
+def test_wrong_events_in_a_file_are_one_error_with_all_problems(project: Path) -> None:
+    write(project, own='events = "none"\nevents_timeout = -1')
+    with pytest.raises(SpecError) as raised:
+        resolve("thread")
+    assert "events = 'none' is not one of auto, all, final, failures" in str(raised.value)
+    assert "events_timeout = -1 must be at least 0" in str(raised.value)
+
+
+def test_a_broken_file_is_an_error_whichever_runner_is_asked_for(project: Path) -> None:
     write(project, own="broken [")
-    assert resolve("dask").backend == "dask"
-    assert resolve("ray://?num_cpus=1").backend == "ray"
+    with pytest.raises(SpecError, match="is not valid TOML"):
+        resolve("ray://?num_cpus=1")
 
 
 def test_a_bad_use_runner_raises_when_it_is_entered() -> None:

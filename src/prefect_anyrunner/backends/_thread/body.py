@@ -18,7 +18,15 @@ def run_body(runner: TrackedRunner, sending: Sending) -> Callable[[], None]:
     run, claim, _ = sending
     raised: BaseException | None = None
     try:
-        run.context.run(run_engine, run.task, run.task_run, run.parameters, claim=claim, wait_for=run.wait_for)
+        run.context.run(
+            run_engine,
+            run.task,
+            run.task_run,
+            run.parameters,
+            runner.run_events,
+            claim=claim,
+            wait_for=run.wait_for,
+        )
     except BaseException as exc:
         raised = exc
     leave_body(claim)  # once more: an interruption may have come before the body's own took hold

@@ -1,0 +1,104 @@
+"""How fast the API records changes, and when to ask it again."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+_FIRST = 0.02
+"""Seconds from one question to the next while something is recorded and somebody waits for it."""
+_LONGEST = 1.0
+"""Seconds between two questions while somebody waits and nothing is recorded."""
+_AT_LEISURE = 2.0
+"""Seconds between two questions while nobody waits."""
+_SLOWER = 1.6
+"""Factor by which questions become rarer while nothing changes."""
+_UNANSWERED = 5.0
+"""Seconds between two questions to an API that does not answer, at most."""
+_STUCK = 10.0
+"""Seconds without anything recorded until what is on its way is looked for, and sent again if it was lost."""
+_MOST_STUCK = 60.0
+"""The same, after it was sent again several times."""
+_MEASURED = 20.0
+"""Seconds over which the pace is measured."""
+
+
+class Pace:
+    """How many changes the API records."""
+
+    def __init__(self) -> None:
+        self.recorded = 0
+        self._let_go = 0
+        self._measured: deque[tuple[float, int]] = deque()
+
+    def add(self, done: int) -> None:
+        """Take in that so many changes were recorded and are let go of."""
+        self._let_go += done
+
+    def note(self, of_sent: int) -> None:
+        """Take in that beside those, so many changes on their way are recorded."""
+        now, self.recorded = time.monotonic(), max(self.recorded, self._let_go + of_sent)
+        self._measured.append((now, self.recorded))
+        while now - self._measured[0][0] > _MEASURED and len(self._measured) > 2:
+            self._measured.popleft()
+
+    def per_second(self) -> float:
+        """Return how many changes the API recorded per second, lately; 0 if that was not measured."""
+        if len(self._measured) < 2:
+            return 0.0
+        (began, first), (ended, last) = self._measured[0], self._measured[-1]
+        return (last - first) / (ended - began)
+
+
+class Questions:
+    """When to ask the API what it has recorded: often while that changes and somebody waits, else ever more rarely."""
+
+    def __init__(self) -> None:
+        self.unanswered = False
+        self._asked_at = 0.0
+        self._interval = _FIRST
+        self._recorded = 0
+        self._changed_at = time.monotonic()
+        self._stuck = _STUCK
+
+    def due(self, *, urgent: bool) -> float:
+        """Return when the next question is due, on the clock of `time.monotonic`."""
+        return self._asked_at + (self._interval if urgent or self.unanswered else _AT_LEISURE)
+
+    def ask_now(self) -> None:
+        """Make the next question due."""
+        self._asked_at = 0.0
+        if not self.unanswered:
+            self._interval = _FIRST
+
+    def began(self) -> None:
+        """Take in that something is on its way, after nothing was."""
+        self._changed_at = time.monotonic()
+        self._recorded = 0
+
+    def answered(self, recorded: int, *, of: int, per_second: float) -> None:
+        """Take in an answer: so many of the oldest changes on their way were recorded, at this pace."""
+        now = time.monotonic()
+        self._asked_at = now
+        if recorded >= of:
+            self._recorded, self._changed_at, self._interval, self._stuck = 0, now, _FIRST, _STUCK
+        elif recorded > self._recorded or self.unanswered:
+            self._recorded, self._changed_at = recorded, now
+            self._interval = min(max((of - recorded) / max(per_second, 1.0), _FIRST), _LONGEST)
+        else:
+            self._interval = min(self._interval * _SLOWER, _LONGEST)
+        self.unanswered = False
+
+    def failed(self) -> None:
+        """Take in that the API did not answer."""
+        self._asked_at = time.monotonic()
+        self._interval = min(max(self._interval, 0.1) * _SLOWER, _UNANSWERED)
+        self.unanswered = True
+
+    def is_stuck(self, recorded: int) -> bool:
+        """Return whether the API has recorded nothing more for so long that something was lost on its way."""
+        if recorded > self._recorded or time.monotonic() - self._changed_at < self._stuck:
+            return False
+        self._changed_at, self._recorded = time.monotonic(), 0
+        self._stuck = min(self._stuck * 2, _MOST_STUCK)
+        return True

@@ -1,0 +1,358 @@
+"""Publishes changes at the pace at which the Prefect server records them.
+
+A server holds what it has not recorded in a queue in its memory, and drops what comes when that queue is full
+(PrefectHQ/prefect#16299). So no more changes are on their way than the server records in two seconds. The ends of runs
+are kept until the API has recorded them, and what it lost is sent again: recording is keyed by ids, so that a change
+that arrives twice counts once.
+
+    put -> waits here -> emitted through Prefect's own event client -> recorded, as a count of the API says
+"""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import os
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.logging import get_logger
+from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL
+
+from prefect_anyrunner._publishing.backlog import Backlog, Waiting
+from prefect_anyrunner._publishing.change import Change
+from prefect_anyrunner._publishing.pace import Pace, Questions
+from prefect_anyrunner._publishing.recorded import count_recorded, missing_ends
+from prefect_anyrunner._publishing.source import Source
+
+logger = get_logger("anyrunner")
+
+LEAST_WINDOW, MOST_WINDOW = 100, 1000
+"""Changes that may be on their way at a time; the queue of a server holds 10,000 messages, of all its clients."""
+_WINDOW_SECONDS = 2.0
+"""Seconds that the server may need for what is on its way."""
+_ASKED = 100
+"""Changes that one question is about."""
+_EMITTED = 50
+"""Changes that are emitted before the next look at what else is to do."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A change of a run that has not ended with it; nobody misses it once the run has ended."""
+
+    number: int
+    source: Source
+    change: Change
+    context: contextvars.Context | None
+    due: float = 0.0
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A change on its way."""
+
+    source: Source
+    change: Change
+
+
+class _Emission(NamedTuple):
+    """A change that is emitted now, and the context that it came with."""
+
+    source: Source
+    change: Change
+    context: contextvars.Context | None
+
+
+class Taken(NamedTuple):
+    """The end of a run that a publisher gave back, packed, and whether it had been sent."""
+
+    packed: bytes
+    was_sent: bool
+
+
+class Publisher:
+    """Publishes the changes of one process to one API, from a thread of its own."""
+
+    def __init__(self) -> None:
+        self._state = threading.Condition()
+        self._numbers = itertools.count()
+        self._thread: threading.Thread | None = None
+        self._kept: Backlog[Source] = Backlog()
+        self._opens: deque[_Open] = deque()
+        self._late: deque[_Open] = deque()
+        self._opens_of: dict[UUID, list[_Open]] = {}
+        self._calls: deque[Callable[[], None]] = deque()
+        self._sent: OrderedDict[UUID, _Sent] = OrderedDict()
+        self._recorded_of_sent = 0  # as the last question says, of the oldest
+        self._behind = False
+        self._urgent = 0  # threads that wait for something to be recorded
+        self._questions = Questions()
+        self.pace = Pace()
+
+    # --- changes come in -----------------------------------------------------------------------------------------
+
+    def put_open(
+        self, source: Source, change: Change, context: contextvars.Context | None, *, after: float = 0.0
+    ) -> None:
+        """Publish a change of a run that goes on, after so many seconds if it still goes on then.
+
+        It is left out if the run has ended by the time that the server has room for it.
+        """
+        with self._state:
+            entry = _Open(next(self._numbers), source, change, context, time.monotonic() + after)
+            (self._late if after else self._opens).append(entry)
+            self._opens_of.setdefault(change.run_id, []).append(entry)
+            self._wake()
+
+    def put(self, source: Source, change: Change, context: contextvars.Context | None = None) -> None:
+        """Publish a change in any case: the end of a run, which is kept until the API has recorded it, or another."""
+        with self._state:
+            self._put(source, change, context)
+            if change.is_end:
+                source.unrecorded += 1
+                self.forget_open(change.run_id)
+            self._wake()
+
+    def put_taken(self, source: Source, taken: Iterable[Taken]) -> None:
+        """Publish ends that were taken back from a publisher, perhaps of another process."""
+        with self._state:
+            for each in taken:
+                source.unrecorded += 1
+                if each.was_sent and source.options.confirm:
+                    self._track(source, Change.unpack(each.packed))
+                else:
+                    self._put(source, each.packed)
+            self._wake()
+
+    def _put(self, source: Source, content: Change | bytes, context: contextvars.Context | None = None) -> None:
+        self._kept.append(Waiting(next(self._numbers), source, content, context))
+
+    def forget_open(self, run_id: UUID) -> None:
+        """Leave out what has not been published of a run that has ended."""
+        with self._state:
+            for entry in self._opens_of.pop(run_id, ()):
+                entry.ended = True
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call a function soon in the publisher's thread. It must not raise."""
+        with self._state:
+            self._calls.append(function)
+            self._wake()
+
+    def is_behind(self) -> bool:
+        """Return whether the server is behind with what it has been sent."""
+        return self._behind
+
+    # --- changes are taken back ----------------------------------------------------------------------------------
+
+    def take(self, source: Source) -> list[Taken]:
+        """Return the ends of a source that the API has not been seen to record, and forget about them."""
+        with self._state:
+            taken = []
+            for run_id in [run_id for run_id, sent in self._sent.items() if sent.source is source]:
+                sent = self._sent.pop(run_id)
+                if sent.change.is_end:
+                    taken.append(Taken(sent.change.pack(), was_sent=True))
+            self._recorded_of_sent = min(self._recorded_of_sent, len(self._sent))
+            taken += [Taken(each.packed, was_sent=False) for each in self._kept.take(source) if each.change.is_end]
+            source.unrecorded = 0
+            self._state.notify_all()
+            return taken
+
+    def waiting(self, source: Source) -> int:
+        """Return how many ends of a source have not been sent."""
+        with self._state:
+            return source.unrecorded - sum(sent.source is source and sent.change.is_end for sent in self._sent.values())
+
+    def wait(self, source: Source, patience: float, *, limit: float | None = None, on_wait: Callable[[], None]) -> int:
+        """Wait until the API has recorded every end of a source; return how many it has not.
+
+        `patience`: seconds to go on while the API records nothing; `limit`: seconds to wait at most. `on_wait` is
+        called every second.
+        """
+        began = since = time.monotonic()
+        seen = self.pace.recorded
+        with self._state:
+            self._urgent += 1
+            self._questions.ask_now()
+            self._wake()
+            try:
+                while source.unrecorded and self._thread is not None:
+                    now = time.monotonic()
+                    if self.pace.recorded != seen:
+                        seen, since = self.pace.recorded, now
+                    if now - since >= patience or (limit is not None and now - began >= limit):
+                        break
+                    until_limit = limit - (now - began) if limit is not None else 1.0
+                    self._state.wait(min(1.0, patience - (now - since), until_limit))
+                    on_wait()
+                return source.unrecorded
+            finally:
+                self._urgent -= 1
+
+    # --- the thread ----------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=contextvars.copy_context().run, args=(self._run,), name="anyrunner-publisher", daemon=True
+            )
+            self._thread.start()
+        self._state.notify_all()
+
+    def _run(self) -> None:
+        try:
+            with get_client(sync_client=True) as client:
+                while True:
+                    with self._state:
+                        batch = self._next_batch()
+                        calls, self._calls = self._calls, deque()
+                        if not batch and not calls and not self._question_is_due():
+                            self._state.wait(self._seconds_until_due())
+                            continue
+                    for source, change, context in batch:
+                        source.emit(change, context)
+                    for call in calls:
+                        call()
+                    if self._question_is_due():
+                        self._ask(client)
+        except BaseException:
+            logger.exception("What becomes of task runs is not published any more, because of an error.")
+            with self._state:
+                self._thread = None
+                self._state.notify_all()
+
+    def _next_batch(self) -> list[_Emission]:
+        now = time.monotonic()
+        while self._late and (self._late[0].ended or self._late[0].due <= now):
+            entry = self._late.popleft()
+            if not entry.ended:
+                self._opens.append(entry)
+        batch: list[_Emission] = []
+        if self._questions.unanswered and self._sent:  # what is on its way may be lost, and more would be lost with it
+            return batch
+        window = min(max(self.pace.per_second() * _WINDOW_SECONDS, LEAST_WINDOW), MOST_WINDOW)
+        room = window - (len(self._sent) - self._recorded_of_sent)
+        while len(batch) < _EMITTED:
+            if room <= 0:
+                self._behind = bool(self._opens or len(self._kept))
+                break
+            emission = self._next()
+            if emission is None:
+                self._behind = False
+                break
+            batch.append(emission)
+            if emission.source.options.confirm:
+                room -= 1
+                self._track(emission.source, emission.change)
+            elif emission.change.is_end:
+                emission.source.unrecorded -= 1
+                self._state.notify_all()
+        return batch
+
+    def _next(self) -> _Emission | None:
+        """Return the change to publish next: in their order, but while the server is behind, ends go first."""
+        while self._opens and self._opens[0].ended and self._behind:
+            self._opens.popleft()
+        number = self._kept.next_number
+        if self._opens and (number is None or (not self._behind and self._opens[0].number < number)):
+            entry = self._opens.popleft()
+            self._drop_from_index(entry)
+            return _Emission(entry.source, entry.change, entry.context)
+        if number is None:
+            return None
+        waiting = self._kept.popleft()
+        return _Emission(waiting.source, waiting.change, waiting.context)
+
+    def _drop_from_index(self, entry: _Open) -> None:
+        run_id = entry.change.run_id
+        entries = self._opens_of.get(run_id)
+        if entries is not None:
+            entries.remove(entry)
+            if not entries:
+                del self._opens_of[run_id]
+
+    def _track(self, source: Source, change: Change) -> None:
+        earlier = self._sent.pop(change.run_id, None)
+        if earlier is not None and earlier.change.is_end:
+            earlier.source.unrecorded -= 1  # the later end says all
+        if not self._sent:
+            self._questions.began()
+        self._sent[change.run_id] = _Sent(source, change)
+        self._recorded_of_sent = min(self._recorded_of_sent, len(self._sent))
+
+    # --- questions -----------------------------------------------------------------------------------------------
+
+    def _question_is_due(self) -> bool:
+        return bool(self._sent) and self._questions.due(urgent=self._urgent > 0 or self._behind) <= time.monotonic()
+
+    def _seconds_until_due(self) -> float | None:
+        moments = [self._late[0].due] if self._late else []
+        if self._sent:
+            moments.append(self._questions.due(urgent=self._urgent > 0 or self._behind))
+        return max(min(moments) - time.monotonic(), 0.001) if moments else None
+
+    def _ask(self, client: SyncPrefectClient) -> None:
+        with self._state:
+            asked = list(itertools.islice(self._sent.items(), _ASKED))
+        try:
+            recorded = count_recorded(client, [sent.change for _, sent in asked])
+            missing: list[Change] | None = None
+            if recorded < len(asked) and self._questions.is_stuck(recorded):
+                missing = missing_ends(client, [sent.change for _, sent in asked if sent.change.is_end])
+        except httpx.HTTPError:
+            self._questions.failed()
+            return
+        with self._state:
+            if missing is not None:
+                self._send_again(asked, missing)
+            elif recorded >= len(asked):
+                self._done(asked)
+            else:
+                self._recorded_of_sent = recorded
+            self.pace.note(self._recorded_of_sent)
+            self._questions.answered(recorded, of=len(asked), per_second=self.pace.per_second())
+            self._state.notify_all()
+
+    def _done(self, asked: list[tuple[UUID, _Sent]]) -> None:
+        """Let go of what the API has recorded."""
+        done = 0
+        for run_id, sent in asked:
+            if self._sent.get(run_id) is sent:
+                del self._sent[run_id]
+                done += 1
+                if sent.change.is_end:
+                    sent.source.unrecorded -= 1
+        self._recorded_of_sent = 0
+        self.pace.add(done)
+
+    def _send_again(self, asked: list[tuple[UUID, _Sent]], missing: list[Change]) -> None:
+        """Put in line once more what the API does not have, because it was lost on its way; let go of the rest."""
+        lost = {change.run_id for change in missing}
+        self._done([(run_id, sent) for run_id, sent in asked if run_id not in lost])
+        for run_id, sent in asked:
+            if run_id in lost and self._sent.get(run_id) is sent:
+                del self._sent[run_id]
+                self._put(sent.source, sent.change)
+
+
+_publishers: dict[tuple[int, str | None, str | None], Publisher] = {}
+_publishers_lock = threading.Lock()
+
+
+def publisher() -> Publisher:
+    """Return the publisher of this process for the API of the current settings."""
+    key = (os.getpid(), PREFECT_API_URL.value(), PREFECT_API_KEY.value())  # a forked process has no thread of ours
+    with _publishers_lock:
+        if key not in _publishers:
+            _publishers[key] = Publisher()
+        return _publishers[key]

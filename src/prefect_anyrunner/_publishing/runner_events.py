@@ -1,0 +1,177 @@
+"""What one started runner publishes about its runs, as its option `events` says (rules S1, S2)."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext
+from prefect.events.worker import should_emit_events
+
+from prefect_anyrunner._prefect.private import ResultRecordMetadata, forget_unsent_events, wait_until_events_are_sent
+from prefect_anyrunner._publishing.change import Change, change
+from prefect_anyrunner._publishing.completed_count import CompletedCount
+from prefect_anyrunner._publishing.options import LATE_SECONDS, EventOptions, Events
+from prefect_anyrunner._publishing.publisher import Publisher, Taken, publisher
+from prefect_anyrunner._publishing.source import Source
+from prefect_anyrunner._publishing.unsent_file import write_unsent
+
+SIGNAL_SECONDS = 10.0
+"""Seconds that the end of a flow run waits for the API when a signal ends it: the process is killed soon after."""
+_LINE_AFTER = 3
+"""Seconds of waiting after which one line says what the flow run waits for."""
+
+
+class RunnerEvents:
+    """The changes of the runs of one started runner. All methods may be called from any thread."""
+
+    def __init__(self, options: EventOptions, logger: logging.Logger) -> None:
+        self._source = Source(options)
+        self._logger = logger
+        self._publisher: Publisher | None = None
+        self._ends = 0
+        self._completed = CompletedCount()
+        self._waited = 0
+
+    @property
+    def _mode(self) -> Events:
+        return self._source.options.events
+
+    # --- changes -------------------------------------------------------------------------------------------------
+
+    def submitted(self, task_run: TaskRun) -> None:
+        """Publish that a run was submitted: it then appears in the API, as Pending."""
+        assert task_run.state is not None
+        self._start()
+        if self._mode in (Events.ALL, Events.AUTO):
+            self._put_open(change(task_run, None, task_run.state), contextvars.copy_context())
+        self._completed.expect_one()
+
+    def changed(
+        self,
+        task_run: TaskRun,
+        before: State[Any] | None,
+        state: State[Any],
+        metadata: ResultRecordMetadata | None = None,
+        *,
+        follows: bool = False,
+    ) -> None:
+        """Publish a change of the state of a run; `metadata` says where a result is stored.
+
+        `follows`: the engine that publishes this has published the state before, too.
+        """
+        self._start()
+        new = change(task_run, before, state, metadata, follows=follows)
+        if new.is_end:
+            self._ends += 1
+            if self._mode is Events.FAILURES and state.is_completed():
+                if self._completed.add():
+                    self._publishes().call(self._update_count)
+            elif task_run.flow_run_id is None:
+                self._source.emit(new, None)
+            else:
+                self._publishes().put(self._source, new)
+        elif self._mode in (Events.ALL, Events.AUTO):
+            self._put_open(new, None)
+        elif self._mode is Events.FINAL and state.is_running():
+            self._publishes().put_open(self._source, new, None, after=LATE_SECONDS)
+
+    def _put_open(self, new: Change, context: contextvars.Context | None) -> None:
+        if new.task_run.flow_run_id is None:
+            self._source.emit(new, context)
+        elif self._mode is Events.ALL:
+            self._publishes().put(self._source, new, context)
+        else:
+            self._publishes().put_open(self._source, new, context)
+
+    def forget(self, task_run: TaskRun) -> None:
+        """Leave out what has not been published of a run whose end another process publishes."""
+        if self._publisher is not None:
+            self._publisher.forget_open(task_run.id)
+
+    def for_workers(self) -> Events:
+        """Return what workers are to publish about a run that is sent to them now."""
+        if self._mode is Events.AUTO and self._publisher is not None and self._publisher.is_behind():
+            return Events.FINAL
+        return self._mode
+
+    # --- another process takes over ------------------------------------------------------------------------------
+
+    def take(self) -> list[Taken]:
+        """Return the ends that the API has not been seen to record, for `take_over` in the flow's process."""
+        return self._publisher.take(self._source) if self._publisher is not None else []
+
+    def take_over(self, taken: Sequence[Taken]) -> None:
+        """Publish ends that a worker could not see recorded."""
+        self._start()
+        self._ends += len(taken)
+        self._publishes().put_taken(self._source, taken)
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def finish(self, *, interrupt: bool) -> None:
+        """Wait until the API has recorded how each run ended, as the option `events_timeout` allows (rule S2).
+
+        `interrupt`: a signal ends the flow run, so that there is little time. What the API has not recorded then is
+        counted in one warning, and kept in a file.
+        """
+        if self._publisher is None:
+            return
+        if self._mode is Events.FAILURES:
+            self._update_count()
+        options = self._source.options
+        if options.timeout > 0:
+            self._waited = 0
+            limit = min(SIGNAL_SECONDS, options.timeout) if interrupt else None
+            left = self._publisher.wait(self._source, options.timeout, limit=limit, on_wait=self._on_wait)
+        else:
+            left = self._publisher.waiting(self._source)
+        if left:
+            self._keep_in_file(self._publisher.take(self._source))
+        elif interrupt and not options.confirm and not wait_until_events_are_sent(SIGNAL_SECONDS):
+            self._logger.error("Could not report within %g seconds to the API how all runs ended.", SIGNAL_SECONDS)
+
+    def _on_wait(self) -> None:
+        self._waited += 1
+        if self._waited == _LINE_AFTER:
+            left = self._source.unrecorded
+            pace = self._publishes().pace.per_second()
+            self._logger.info(
+                "Waiting for the API to record %s of %s task runs%s.",
+                f"{left:,}",
+                f"{self._ends:,}",
+                f", about {left / pace:.0f} s" if pace else "",
+            )
+
+    def _keep_in_file(self, taken: list[Taken]) -> None:
+        changes = [Change.unpack(each.packed) for each in taken]
+        path = write_unsent(changes)
+        forget_unsent_events({each.state.id for each in changes})
+        self._logger.warning(
+            "The API has not recorded how %s of %s task runs ended. This is kept in a file; once the API answers, "
+            "send it with: anyrunner events send %s",
+            f"{len(changes):,}",
+            f"{self._ends:,}",
+            path,
+        )
+
+    # --- how it publishes ----------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._publisher is None:
+            # Every event is emitted in a copy of this context, which has the flow run and its settings.
+            self._source.context = contextvars.copy_context()
+            if not should_emit_events():
+                self._source.options = EventOptions(self._mode, self._source.options.timeout, confirm=False)
+            self._publisher = publisher()
+
+    def _publishes(self) -> Publisher:
+        assert self._publisher is not None, "nothing was submitted"
+        return self._publisher
+
+    def _update_count(self) -> None:
+        if self._source.context is not None and self._source.context.get(FlowRunContext.__var__) is not None:
+            self._source.context.copy().run(self._completed.publish)

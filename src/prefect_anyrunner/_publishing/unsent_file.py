@@ -1,0 +1,39 @@
+"""Files with the ends of runs that the API has not recorded: one line of JSON for each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect.settings import get_current_settings
+
+from prefect_anyrunner._publishing.change import Change
+
+
+def write_unsent(changes: Sequence[Change]) -> Path:
+    """Write changes to a new file in Prefect's home folder and return its path."""
+    folder = get_current_settings().home / "anyrunner"
+    folder.mkdir(parents=True, exist_ok=True)
+    flow_run_id = changes[0].task_run.flow_run_id if changes else None
+    number = 0
+    while True:
+        path = folder / f"unsent-{flow_run_id}-{os.getpid()}-{number}.jsonl"
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.writelines(change.to_json() + "\n" for change in changes)
+            return path
+        except FileExistsError:
+            number += 1
+
+
+def read_unsent(path: Path) -> list[Change]:
+    """Return the changes of a file. Raises OSError if it cannot be read, ValueError with the line that is no change."""
+    changes = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                changes.append(Change.from_json(line))
+            except (ValueError, KeyError, TypeError) as exc:
+                raise ValueError(f"{path}: line {number} is not the end of a task run: {exc}") from exc
+    return changes

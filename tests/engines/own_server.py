@@ -1,0 +1,91 @@
+"""A Prefect server that a test may kill, stop for a while and start again on its database, and what it has recorded."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from prefect_anyrunner._provisioning.server import api_url, free_port, prefect_server
+
+
+class OwnServer:
+    """A server with a home folder of its own."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self._stack = ExitStack()
+        self.url = api_url(self._port)
+        self.environment = {
+            **os.environ,
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_PROFILES_PATH": str(folder / "profiles.toml"),
+            "PREFECT_API_URL": self.url,
+            "PREFECT_LOGGING_LEVEL": "WARNING",
+            **settings,
+        }
+        self._process: psutil.Process | None = None
+
+    def start(self) -> None:
+        """Start it, on the database that it had."""
+        guard = self._stack.enter_context(prefect_server(self._port, self._folder / "server.log", self.environment))
+        (self._process,) = psutil.Process(guard.pid).children()
+
+    def kill(self) -> None:
+        """End it by SIGKILL: what it had in memory is lost."""
+        assert self._process is not None
+        self._process.kill()
+        self._stack.close()
+
+    def stop(self) -> None:
+        """End it as usual."""
+        self._stack.close()
+
+    def pause(self) -> None:
+        """Stop it by SIGSTOP: connections to it stay open, and nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on after `pause`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def states(self, flow_run_id: str) -> Counter[str]:
+        """Return how many task runs of a flow run are in which state, by its name."""
+        return Counter(run["state_name"] for run in self.task_runs(flow_run_id))
+
+    def task_runs(self, flow_run_id: str) -> list[dict[str, Any]]:
+        """Return the task runs of a flow run."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._ask(
+                "/task_runs/filter",
+                {"flow_runs": {"id": {"any_": [flow_run_id]}}, "limit": 200, "offset": len(found)},
+            )
+            found += page
+            if len(page) < 200:
+                return found
+
+    def history(self, task_run_id: str) -> list[str]:
+        """Return the names of the states that a task run had, in their order."""
+        answer = httpx.get(f"{self.url}/task_run_states/", params={"task_run_id": task_run_id}, timeout=60)
+        answer.raise_for_status()
+        return [state["name"] for state in sorted(answer.json(), key=lambda state: state["timestamp"])]
+
+    def artifacts(self, flow_run_id: str) -> list[tuple[str, Any, str]]:
+        """Return type, data and description of the artifacts of a flow run."""
+        found = self._ask("/artifacts/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
+        return [(each["type"], each["data"], each["description"]) for each in found]
+
+    def _ask(self, path: str, question: dict[str, Any]) -> Any:
+        answer = httpx.post(f"{self.url}{path}", json=question, timeout=60)
+        answer.raise_for_status()
+        return answer.json()

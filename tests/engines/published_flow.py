@@ -1,0 +1,100 @@
+"""Flows whose server is slow or goes away; a child process runs them as its parent says."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, runtime, task
+
+from prefect_anyrunner import RunnerSpec, settle
+from prefect_anyrunner._provisioning.child import Parent
+
+
+@task
+def noop(number: int) -> int:
+    return number
+
+
+@task
+def fails(number: int) -> int:
+    if number % 10 == 0:
+        raise ValueError(number)
+    return number
+
+
+@task
+def waits_for(path: str) -> None:
+    while not Path(path).exists():
+        time.sleep(0.05)
+
+
+@task
+def submits(number: int) -> list[Any]:
+    return settle(noop.map(range(number))).results()
+
+
+@flow
+def many(parent: Parent, runs: int) -> dict[str, int]:
+    parent.send(str(runtime.flow_run.id))
+    return {status.value: n for status, n in settle(noop.map(range(runs))).counts.items()}
+
+
+@task
+def count(numbers: list[int]) -> int:
+    return len(numbers)
+
+
+@flow
+def many_inputs(parent: Parent, runs: int) -> dict[str, int]:
+    parent.send(str(runtime.flow_run.id))
+    futures = noop.map(range(runs))
+    return {status.value: n for status, n in settle([*futures, count.submit(futures)]).counts.items()}
+
+
+@flow
+def in_two_halves(parent: Parent, runs: int) -> dict[str, int]:
+    """Run one half, and the other when the parent says so."""
+    parent.send(str(runtime.flow_run.id))
+    report = settle(noop.map(range(runs // 2)))
+    parent.send("half")
+    parent.receive()
+    rest = settle(noop.map(range(runs // 2)))
+    parent.send("whole")
+    parent.receive()
+    return {status.value: n for status, n in (report.counts + rest.counts).items()}
+
+
+@flow
+def nested(parent: Parent, runs: int) -> dict[str, int]:
+    parent.send(str(runtime.flow_run.id))
+    return {status.value: n for status, n in settle([submits.submit(runs)]).counts.items()}
+
+
+@flow
+def waiting(parent: Parent, path: str) -> dict[str, int]:
+    parent.send(str(runtime.flow_run.id))
+    return {status.value: n for status, n in settle([waits_for.submit(path)]).counts.items()}
+
+
+@flow
+def failing(parent: Parent, runs: int) -> dict[str, int]:
+    parent.send(str(runtime.flow_run.id))
+    return {status.value: n for status, n in settle(fails.map(range(runs))).counts.items()}
+
+
+def main(descriptor: int) -> None:
+    parent = Parent(descriptor)
+    spec, name, argument = parent.receive()
+    chosen: Callable[..., Any] = globals()[name].with_options(
+        task_runner=RunnerSpec.parse(spec).runner(), validate_parameters=False
+    )
+    parent.send(chosen(parent, argument))
+
+
+if __name__ == "__main__":
+    importlib.import_module("tests.engines.published_flow").main(int(sys.argv[1]))  # by name, as workers know it
