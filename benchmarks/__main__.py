@@ -14,9 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.engines import RUNNERS
 from benchmarks.plot import draw
-from benchmarks.server import prefect_server
+from benchmarks.server import SERVER, prefect_server, recorded, until_idle
 from benchmarks.tables import tables
 
 PACKAGES = ("prefect", "prefect-anyrunner", "prefect-dask", "prefect-ray", "distributed", "ray", "pebble")
@@ -76,6 +78,11 @@ def _orders(measure: str, runner: str, options: argparse.Namespace) -> Iterator[
         "sizes": [int(size) for size in options.sizes.split(",")],
         "variants": options.variants.split(","),
     }
+    if measure == "server":
+        for size in order["sizes"]:
+            for variant in ("stock", "all", "auto", "final", "failures"):
+                yield {**order, "variant": variant, "size": size}
+        return
     if measure != "overhead":
         yield order
         return
@@ -88,6 +95,9 @@ def _measured(order: dict[str, Any], env: dict[str, str]) -> Iterator[dict[str, 
     measure, runner = order["measure"], order["runner"]
     if measure == "cold":
         yield from _cold(order, env)
+        return
+    if measure == "server":
+        yield _server(order, env)
         return
     command = [sys.executable, "-m", "benchmarks.child", json.dumps(order)]
     with subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as child:
@@ -109,6 +119,28 @@ def _cold(order: dict[str, Any], env: dict[str, str]) -> Iterator[dict[str, Any]
             row = {"measure": "cold", "runner": order["runner"], "variant": variant, "repeat": repeat}
             if done.returncode == 0:
                 yield {**row, "seconds": float(done.stdout.split()[-1]) - began, "whole_s": time.time() - began}
+
+
+def _server(order: dict[str, Any], env: dict[str, str]) -> dict[str, Any]:
+    """Return what one flow run of no-ops costs a server of its own, and what the API has of it in the end."""
+    server = psutil.Process(int(env[SERVER]))
+    spent = until_idle(server)
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "benchmarks.recorded"]
+    command += [order["runner"], order["variant"], str(order["workers"]), str(order["size"])]
+    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
+    process_s = time.perf_counter() - began
+    at_end = recorded(env, flow_run := (told := json.loads(done.stdout.splitlines()[-1]))["flow_run"])
+    spent = until_idle(server) - spent
+    return {
+        "measure": "server",
+        **{name: order[name] for name in ("runner", "variant", "size")},
+        "in_flow_s": told["in_flow_s"],
+        "process_s": process_s,
+        "server_cpu_s": spent,
+        "completed_at_end": at_end,
+        "completed": recorded(env, flow_run),
+    }
 
 
 if __name__ == "__main__":

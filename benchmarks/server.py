@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 
 from prefect_anyrunner._provisioning import server
@@ -34,6 +35,24 @@ def environment(home: Path, api: str) -> dict[str, str]:
         ),
         "PYTHONWARNINGS": "ignore",
     }
+
+
+def until_idle(server: psutil.Process) -> float:
+    """Wait until the server has nothing left to do and return the seconds of CPU that it has used."""
+    while server.cpu_percent(interval=5) > 10:
+        continue
+    times = server.cpu_times()
+    return float(times.user + times.system)
+
+
+def recorded(env: dict[str, str], flow_run: str) -> int:
+    """Return how many task runs of a flow run are Completed in the API."""
+    question = {
+        "flow_runs": {"id": {"any_": [flow_run]}},
+        "task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
+    }
+    answer = httpx.post(f"{env['PREFECT_API_URL']}/task_runs/count", json=question, timeout=600)
+    return int(answer.raise_for_status().json())
 
 
 @contextlib.contextmanager

@@ -23,6 +23,8 @@ def tables(rows: list[Row]) -> str:
         chosen = [row for row in rows if row["measure"] == measure and (value is not _cpu or "cpu_s" in row)]
         if chosen:
             parts.append(f"### {title} ({unit})\n\n{_table(chosen, keys, value)}")
+    if chosen := [row for row in rows if row["measure"] == "server"]:
+        parts.append(f"### What a server has of no-ops\n\n{_server(chosen)}")
     for row in rows:
         if row["measure"] == "split":
             ours = row["all_ms"] - row["engine_ms"]
@@ -38,6 +40,21 @@ def tables(rows: list[Row]) -> str:
 def _cpu(row: Row) -> float:
     """Return what a busy machine does not change much: time on a core."""
     return float(1e3 * row["cpu_s"] / row["size"])
+
+
+def _server(rows: list[Row]) -> str:
+    lines = [
+        "| runner | tasks | variant | Completed in the API when the process had ended | and in the end "
+        "| server CPU per task (ms) | process (s) | in the flow, per task (ms) |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        size = row["size"]
+        lines.append(
+            f"| {row['runner']} | {size:,} | {row['variant']} | {row['completed_at_end']:,} | {row['completed']:,} "
+            f"| {1e3 * row['server_cpu_s'] / size:.1f} | {row['process_s']:.0f} | {1e3 * row['in_flow_s'] / size:.1f} |"
+        )
+    return "\n".join(lines)
 
 
 def _memory(rows: list[Row]) -> str:

@@ -60,7 +60,7 @@ class Change:
         """Return the change as one line of JSON."""
         parts = {"task_run": self.task_run, "before": self.before, "state": self.state, "metadata": self.metadata}
         return json.dumps(
-            {name: part.model_dump(mode="json", exclude_unset=True) for name, part in parts.items() if part is not None}
+            {name: part.model_dump(mode="json", exclude_none=True) for name, part in parts.items() if part is not None}
         )
 
     @classmethod
