@@ -29,7 +29,7 @@ class RunnerEvents:
     """The changes of the runs of one started runner. All methods may be called from any thread."""
 
     def __init__(self, options: EventOptions, logger: logging.Logger) -> None:
-        self._source = Source(options)
+        self.source = Source(options)
         self._logger = logger
         self._publisher: Publisher | None = None
         self._ends = 0
@@ -38,7 +38,7 @@ class RunnerEvents:
 
     @property
     def _mode(self) -> Events:
-        return self._source.options.events
+        return self.source.options.events
 
     # --- changes -------------------------------------------------------------------------------------------------
 
@@ -71,21 +71,21 @@ class RunnerEvents:
                 if self._completed.add():
                     self._publishes().call(self._update_count)
             elif task_run.flow_run_id is None:
-                self._source.emit(new, None)
+                self.source.emit(new, None)
             else:
-                self._publishes().put(self._source, new)
+                self._publishes().put(self.source, new)
         elif self._mode in (Events.ALL, Events.AUTO):
             self._put_open(new, None)
         elif self._mode is Events.FINAL and state.is_running():
-            self._publishes().put_open(self._source, new, None, after=LATE_SECONDS)
+            self._publishes().put_open(self.source, new, None, after=LATE_SECONDS)
 
     def _put_open(self, new: Change, context: contextvars.Context | None) -> None:
         if new.task_run.flow_run_id is None:
-            self._source.emit(new, context)
+            self.source.emit(new, context)
         elif self._mode is Events.ALL:
-            self._publishes().put(self._source, new, context)
+            self._publishes().put(self.source, new, context)
         else:
-            self._publishes().put_open(self._source, new, context)
+            self._publishes().put_open(self.source, new, context)
 
     def forget(self, task_run: TaskRun) -> None:
         """Leave out what has not been published of a run whose end another process publishes."""
@@ -102,13 +102,13 @@ class RunnerEvents:
 
     def take(self) -> list[Taken]:
         """Return the ends that the API has not been seen to record, for `take_over` in the flow's process."""
-        return self._publisher.take(self._source) if self._publisher is not None else []
+        return self._publisher.take(self.source) if self._publisher is not None else []
 
     def take_over(self, taken: Sequence[Taken]) -> None:
         """Publish ends that a worker could not see recorded."""
         self._start()
         self._ends += len(taken)
-        self._publishes().put_taken(self._source, taken)
+        self._publishes().put_taken(self.source, taken)
 
     # --- the end -------------------------------------------------------------------------------------------------
 
@@ -122,22 +122,22 @@ class RunnerEvents:
             return
         if self._mode is Events.FAILURES:
             self._update_count()
-        options = self._source.options
+        options = self.source.options
         if options.timeout > 0:
             self._waited = 0
             limit = min(SIGNAL_SECONDS, options.timeout) if interrupt else None
-            left = self._publisher.wait(self._source, options.timeout, limit=limit, on_wait=self._on_wait)
+            left = self._publisher.wait(self.source, options.timeout, limit=limit, on_wait=self._on_wait)
         else:
-            left = self._publisher.waiting(self._source)
+            left = self._publisher.waiting(self.source)
         if left:
-            self._keep_in_file(self._publisher.take(self._source))
+            self._keep_in_file(self._publisher.take(self.source))
         elif interrupt and not options.confirm and not wait_until_events_are_sent(SIGNAL_SECONDS):
             self._logger.error("Could not report within %g seconds to the API how all runs ended.", SIGNAL_SECONDS)
 
     def _on_wait(self) -> None:
         self._waited += 1
         if self._waited == _LINE_AFTER:
-            left = self._source.unrecorded
+            left = self.source.unrecorded
             pace = self._publishes().pace.per_second()
             self._logger.info(
                 "Waiting for the API to record %s of %s task runs%s.",
@@ -163,9 +163,9 @@ class RunnerEvents:
     def _start(self) -> None:
         if self._publisher is None:
             # Every event is emitted in a copy of this context, which has the flow run and its settings.
-            self._source.context = contextvars.copy_context()
+            self.source.context = contextvars.copy_context()
             if not should_emit_events():
-                self._source.options = EventOptions(self._mode, self._source.options.timeout, confirm=False)
+                self.source.options = EventOptions(self._mode, self.source.options.timeout, confirm=False)
             self._publisher = publisher()
 
     def _publishes(self) -> Publisher:
@@ -173,5 +173,5 @@ class RunnerEvents:
         return self._publisher
 
     def _update_count(self) -> None:
-        if self._source.context is not None and self._source.context.get(FlowRunContext.__var__) is not None:
-            self._source.context.copy().run(self._completed.publish)
+        if self.source.context is not None and self.source.context.get(FlowRunContext.__var__) is not None:
+            self.source.context.copy().run(self._completed.publish)

@@ -28,6 +28,7 @@ RULES = {
     "C3": "what completed never runs again",
     "C4": "`rerun_lost` alone runs a lost run again",
     "S1": "the API shows what happened",
+    "S2": "... as soon as the flow has ended, however fast",
     "V1": "what cannot travel fails its run, by name",
     "V2": "tasks have no memory of the flow's process",
     "U1": "upstream failures block, root named",

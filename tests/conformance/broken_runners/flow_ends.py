@@ -11,6 +11,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect_anyrunner import Outcome, Status
 from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._publishing.options import EventOptions
 from tests.conformance.broken_runners.base import ChangedFuture, Threads, breaks
 
 
@@ -97,3 +98,12 @@ class BlocksTheLoop(Threads):
         if TaskRunContext.get() is None:
             future.wait()
         return future
+
+
+@breaks("S2-recorded")
+class LeavesTheApiBehind(Threads):
+    """Ends a flow run without asking what the API has recorded."""
+
+    def start_engine(self) -> None:
+        super().start_engine()
+        self.run_events.source.options = EventOptions(confirm=False)

@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect_anyrunner import Outcome, Status, agather, as_settled, gather
 from prefect_anyrunner.conformance import task_errors, tasks
-from prefect_anyrunner.conformance.checks import contradictions, ended, lines, now, until
+from prefect_anyrunner.conformance.checks import agree, contradictions, ended, lines, now, states_now, until
 from prefect_anyrunner.conformance.open_flow import limit
 from prefect_anyrunner.conformance.subject import Subject
 from prefect_anyrunner.conformance.table import case
@@ -82,6 +82,19 @@ def api_agrees(run: Subject) -> None:
         Status.BLOCKED,
         Status.CANCELLED,
     }
+
+
+@case("S2-recorded", "When a flow has ended, the Prefect API has the end of every run, however fast the runs ended.")
+def recorded(run: Subject) -> None:
+    """Map a no-op and read all runs back once, without waiting."""
+
+    def body() -> list[Outcome]:
+        return [ended(future) for future in tasks.double.map(range(60))]
+
+    outcomes = run.flow(body)
+    states = states_now(outcome.task_run_id for outcome in outcomes)
+    missing = [outcome for outcome in outcomes if not agree(outcome, states.get(outcome.task_run_id))]
+    assert not missing, f"the API has not recorded how {len(missing)} of {len(outcomes)} runs ended"
 
 
 @case("A1-async", "An async flow submits async and sync tasks, and each ends as in a sync flow.")
