@@ -203,15 +203,15 @@ class Publisher:
 
     def _wake(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=contextvars.copy_context().run, args=(self._run,), name="anyrunner-publisher", daemon=True
-            )
+            # With settings of its own: otherwise it would be the client of the flow run, which is closed with that.
+            client = get_client(sync_client=True, httpx_settings={})
+            self._thread = threading.Thread(target=self._run, args=(client,), name="anyrunner-publisher", daemon=True)
             self._thread.start()
         self._state.notify_all()
 
-    def _run(self) -> None:
+    def _run(self, client: SyncPrefectClient) -> None:
         try:
-            with get_client(sync_client=True) as client:
+            with client:
                 while True:
                     with self._state:
                         batch = self._next_batch()
@@ -219,8 +219,8 @@ class Publisher:
                         if not batch and not calls and not self._question_is_due():
                             self._state.wait(self._seconds_until_due())
                             continue
-                    for source, change, context in batch:
-                        source.emit(change, context)
+                    for emission in batch:
+                        _emit(*emission)
                     for call in calls:
                         call()
                     if self._question_is_due():
@@ -312,6 +312,10 @@ class Publisher:
         except httpx.HTTPError:
             self._questions.failed()
             return
+        except Exception:
+            logger.exception("Could not ask the API which task runs it has recorded.")
+            self._questions.failed()
+            return
         with self._state:
             if missing is not None:
                 self._send_again(asked, missing)
@@ -343,6 +347,13 @@ class Publisher:
             if run_id in lost and self._sent.get(run_id) is sent:
                 del self._sent[run_id]
                 self._put(sent.source, sent.change)
+
+
+def _emit(source: Source, change: Change, context: contextvars.Context | None) -> None:
+    try:
+        source.emit(change, context)
+    except Exception:  # the others are published all the same
+        logger.exception("Could not publish that task run %r is %s.", change.task_run.name, change.state.name)
 
 
 _publishers: dict[tuple[int, str | None, str | None], Publisher] = {}

@@ -123,12 +123,15 @@ class RunnerEvents:
         if self._mode is Events.FAILURES:
             self._update_count()
         options = self.source.options
+        left = self._publisher.waiting(self.source)
         if options.timeout > 0:
             self._waited = 0
             limit = min(SIGNAL_SECONDS, options.timeout) if interrupt else None
-            left = self._publisher.wait(self.source, options.timeout, limit=limit, on_wait=self._on_wait)
-        else:
-            left = self._publisher.waiting(self.source)
+            try:
+                left = self._publisher.wait(self.source, options.timeout, limit=limit, on_wait=self._on_wait)
+            except BaseException:  # Ctrl-C
+                self._keep_in_file(self._publisher.take(self.source))
+                raise
         if left:
             self._keep_in_file(self._publisher.take(self.source))
         elif interrupt and not options.confirm and not wait_until_events_are_sent(SIGNAL_SECONDS):
@@ -147,6 +150,8 @@ class RunnerEvents:
             )
 
     def _keep_in_file(self, taken: list[Taken]) -> None:
+        if not taken:
+            return
         changes = [Change.unpack(each.packed) for each in taken]
         path = write_unsent(changes)
         forget_unsent_events({each.state.id for each in changes})
