@@ -14,7 +14,7 @@ from distributed import secede
 from prefect.task_runners import TaskRunner
 from prefect_dask.client import PrefectDaskClient
 
-from prefect_anyrunner._base.errors import EngineUnreachable, SpecError
+from prefect_anyrunner._base.errors import EngineUnreachable
 from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
@@ -26,9 +26,9 @@ from prefect_anyrunner.backends._dask.cluster import (
     default_cluster,
     local_cluster_is_up,
     start_cluster,
-    unreachable,
 )
 from prefect_anyrunner.backends._dask.entry import import_worker
+from prefect_anyrunner.backends._dask.greeting import greet, unreachable
 from prefect_anyrunner.backends._dask.private import call_on_workers, holds_worker_thread
 
 
@@ -103,10 +103,12 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     # --- start and stop ------------------------------------------------------------------------------------------
 
     def start_engine(self) -> None:
-        """Note whether a task of this cluster starts the runner; the connection is made by the first submit."""
-        super().start_engine()
+        """Make sure that a scheduler answers at the address, if there is one; the first submit connects to it."""
         host = current_worker()
         self._nested = host is not None and host.backend == "dask"
+        if not self._nested:
+            self._greet()
+        super().start_engine()
 
     def finish(self, exc_type: type[BaseException] | None) -> None:
         """Bring every run to its end; those that were sent have crashed if the scheduler is gone."""
@@ -180,21 +182,24 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         if self.address is None:
             _ = self.client
             return
+        self._greet()
         given = self.client_kwargs
         self.client_kwargs = {"timeout": self.connect_timeout, **given}  # for this call: a runner equals its duplicate
         try:
             _ = self.client
         except (OSError, TimeoutError) as exc:
             raise EngineUnreachable(unreachable(self.address, self.connect_timeout, exc), address=self.address) from exc
-        except TypeError as exc:
-            if not self.address.startswith("tls://") or "ssl_context" not in str(exc):
-                raise
-            raise SpecError(
-                f"{self.address} speaks TLS: give ca_file, cert and key, or set distributed.comm.tls in Dask's "
-                "configuration"
-            ) from exc
         finally:
             self.client_kwargs = given
+
+    def _greet(self) -> None:
+        """Make sure that a scheduler answers at the address; nothing is asked where there is none."""
+        if self.address is not None:
+            greet(
+                self.address,
+                self.client_kwargs.get("timeout", self.connect_timeout),
+                self.client_kwargs.get("security"),
+            )
 
     def _check_cluster(self) -> None:
         if isinstance(getattr(self, "_cluster", None), distributed.LocalCluster):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import MappingProxyType
@@ -22,9 +21,10 @@ from prefect_anyrunner._driver.preflight import check_answer, probe_expression
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._worker.contexts import current_worker
-from prefect_anyrunner.backends._ray.addresses import OWN, ray_host_and_port, version_skew
+from prefect_anyrunner.backends._ray.addresses import OWN, version_skew
 from prefect_anyrunner.backends._ray.channel import RayChannel
 from prefect_anyrunner.backends._ray.connection import Connection, join, leave
+from prefect_anyrunner.backends._ray.greeting import greet
 from prefect_anyrunner.backends._ray.waiting import wait_in_ray
 
 
@@ -123,9 +123,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         """Have this process start a Ray or connect to one."""
         where = [] if self.address is None else [self.address]  # without one, Ray looks for a running cluster first
         if self.address not in (None, OWN, "auto"):
-            # Ray itself would try again for half a minute or more where nothing listens.
-            with socket.create_connection(ray_host_and_port(self.address), self.connect_timeout):
-                pass
+            greet(self.address, self.connect_timeout)
         context = ray.init(*where, **self.init_kwargs)
         if dashboard := getattr(context, "dashboard_url", None):
             self.logger.info("The Ray dashboard is available at %s.", dashboard)

@@ -127,14 +127,3 @@ def check_cluster(
     if missing:
         logger.info("Not on the workers, so sent along with the tasks: %s.", ", ".join(sorted(missing)))
     return {name: own[name] for name in missing}
-
-
-def unreachable(address: str, seconds: float, exc: BaseException) -> str:
-    """Return the sentence about a scheduler that cannot be reached; Dask gives the reason in the first cause."""
-    timed_out = isinstance(exc, TimeoutError) or "Timed out" in str(exc)
-    first = exc
-    while first.__cause__ is not None:
-        first = first.__cause__
-    why = str(first).strip().partition("\n")[0]
-    text = f"No Dask scheduler answered at {address}" + (f" within {seconds:g} seconds" if timed_out else "")
-    return f"{text}: {why}" if why and not (first is exc and timed_out) else f"{text}."
