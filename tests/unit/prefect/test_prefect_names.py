@@ -43,6 +43,10 @@ ENGINE = {"dask": pytest.mark.dask, "ray": pytest.mark.ray}
 ATTRIBUTES = {
     ("prefect.futures:PrefectTaskRunFuture", "_final_state"),
     ("prefect._internal.concurrency.services:QueueService", "_queue"),
+    ("prefect.flow_engine:FlowRunEngine", "_raised"),
+    ("prefect.flow_engine:AsyncFlowRunEngine", "_raised"),
+    ("prefect.flow_engine:FlowRunEngine", "short_circuit"),
+    ("prefect.flow_engine:AsyncFlowRunEngine", "short_circuit"),
     ("prefect.task_runners:TaskRunner", "_started"),
     ("prefect.task_runners:ThreadPoolTaskRunner", "_max_workers"),
     ("prefect.task_runners:ThreadPoolTaskRunner", "_executor"),
