@@ -19,6 +19,7 @@ from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_va
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._worker.contexts import current_worker
+from prefect_anyrunner.backends._classes import check_class
 from prefect_anyrunner.backends._dask.channel import DaskChannel
 from prefect_anyrunner.backends._dask.cluster import (
     adapt,
@@ -248,6 +249,8 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
     """Return the task runner of a `dask://` spec."""
     settings = dict(options)
+    if "cluster_class" in settings:
+        check_class("cluster_class", settings["cluster_class"])
     local = {
         name: settings.pop(name)
         for name in ("n_workers", "threads_per_worker", "memory_limit", "processes")

@@ -88,6 +88,18 @@ def test_a_mapping_and_a_url_give_equal_specs() -> None:
         ("dask://?cluster_kwargs=x", "a URL, which cannot hold a table"),
         ({"backend": "dask", "cluster_kwargs": [1]}, "option 'cluster_kwargs' = [1] is not a table"),
         ({"backend": "dask", "cluster_class": "a.B", "n_workers": 2}, "option 'cluster_class' excludes 'n_workers'"),
+        (
+            {"backend": "dask", "cluster_class": "dask_yarn.YarnCluster"},
+            "option 'cluster_class' = 'dask_yarn.YarnCluster' cannot be imported, because dask_yarn is not installed; "
+            "install it with: pip install dask-yarn",
+        ),
+        (
+            {"backend": "dask", "cluster_class": "nowhere.Cluster"},
+            "cannot be imported, because nowhere is not installed",
+        ),
+        ({"backend": "dask", "cluster_class": "YarnCluster"}, "'YarnCluster' is not the dotted name of a class"),
+        ({"backend": "dask", "cluster_class": "a..B"}, "'a..B' is not the dotted name of a class"),
+        ({"backend": "dask", "cluster_class": 3}, "option 'cluster_class' = 3 is not a text"),
     ],
 )
 def test_a_bad_spec_raises_one_problem_with_its_place(spec: Any, what: str) -> None:
