@@ -14,7 +14,7 @@ from prefect.task_runners import TaskRunner
 from prefect_anyrunner._base.errors import AnyRunnerError, SpecError
 from prefect_anyrunner._base.public import public
 from prefect_anyrunner._choosing.spec import RunnerSpec
-from prefect_anyrunner._prefect.flow_start import end_flow_run_instead
+from prefect_anyrunner._prefect.flow_start import end_flow_run_instead, log_in_flow_run
 
 Spec = str | Mapping[str, Any] | RunnerSpec
 
@@ -107,6 +107,7 @@ class AnyTaskRunner(TaskRunner[Any]):
                 raise
             return _NoRunner()
         setattr(runner, _SPEC_ATTRIBUTE, spec)
+        log_in_flow_run(f"Task runner: {spec.summary()}, from {spec.source}.")
         return runner
 
     def submit(

@@ -1,4 +1,4 @@
-"""The end of a flow run whose task runner cannot start.
+"""The flow run that is about to start its task runner: a line in its log, and its end if the runner cannot start.
 
 Prefect's flow engine starts the runner outside of its own error handling: an error there leaves the flow run Running
 for ever. So the error is kept until the engine calls the flow's function, in whose place it ends the flow run.
@@ -17,6 +17,7 @@ from typing import Any
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.flow_engine import AsyncFlowRunEngine, FlowRunEngine
+from prefect.logging.loggers import flow_run_logger
 from prefect.states import Crashed, Failed
 from prefect.utilities.engine import propose_state_sync
 
@@ -54,6 +55,13 @@ def end_flow_run_instead(error: Exception) -> bool:
     engine.flow = copy(flow)
     engine.flow.fn = (_refusal_async if flow.isasync else _refusal)(engine, flow, error)
     return True
+
+
+def log_in_flow_run(text: str) -> None:
+    """Log a line at INFO in the flow run that is starting a runner in the calling thread, if one is."""
+    engine = _starting_engine()
+    if engine is not None:
+        flow_run_logger(engine.flow_run, engine.flow).info("%s", text)
 
 
 def _starting_engine() -> Any:

@@ -205,7 +205,8 @@ def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
     own = address is None
     local = {name: settings.pop(name) for name in ("num_cpus", "num_gpus") if name in settings}
     init_kwargs = {
-        **({"include_dashboard": False} if own else {}),
+        # Ray's INFO lines say where it runs, which matters to nobody whose flow starts and stops it.
+        **({"include_dashboard": False, "logging_level": "WARNING"} if own else {}),
         **local,
         **settings.pop("init_kwargs", {}),
     }

@@ -177,3 +177,9 @@ def test_an_unpickled_spec_is_not_checked_again(tmp_path: Path) -> None:
     again = pickle.loads(data)
     assert again == spec
     assert (again.source, again.origins) == (spec.source, spec.origins)
+
+
+def test_the_summary_of_a_spec_hides_secrets_and_tables() -> None:
+    assert RunnerSpec.parse("process://?max_workers=2").summary() == "process, max_workers=2"
+    kwargs = {"_redis_password": "hunter2"}
+    assert RunnerSpec("ray", "ray://h:1", {"init_kwargs": kwargs}).summary() == "ray, ray://h:1, init_kwargs"
