@@ -66,7 +66,7 @@ def test_dask_names_its_dashboard_and_its_workers() -> None:
 def test_dask_asks_again_before_it_connects(dask_cluster: str) -> None:
     from prefect_anyrunner.backends.dask import DaskTaskRunner
 
-    mine = DaskTaskRunner(dask_cluster, connect_timeout=2)
+    mine = DaskTaskRunner(address=dask_cluster, connect_timeout=2)
     with mine, strangers.silent() as port:
         mine.address = f"tcp://127.0.0.1:{port}"  # as if the scheduler had gone between start and submit
         with pytest.raises(EngineUnreachable, match="no Dask scheduler answered there"):

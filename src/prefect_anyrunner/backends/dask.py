@@ -31,6 +31,7 @@ from prefect_anyrunner.backends._dask.cluster import (
 from prefect_anyrunner.backends._dask.entry import import_worker
 from prefect_anyrunner.backends._dask.greeting import greet, unreachable
 from prefect_anyrunner.backends._dask.private import call_on_workers, holds_worker_thread
+from prefect_anyrunner.backends._no_workers import WorkerWatch
 
 
 class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore[misc,name-defined]  # one future
@@ -81,6 +82,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         self._nested = False
         self._channel: DaskChannel | None = None
         self._connecting = threading.RLock()
+        self._watch: WorkerWatch | None = None
         self._modules = ExitStack()  # modules that travel by value while the runner is connected
 
     @property
@@ -127,6 +129,9 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     def stop_engine(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         """Close the client, and a cluster that was started here."""
         self._modules.close()
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
         self._channel = None
         if self._nested:
             self._client = None  # it belongs to the worker, which closes it
@@ -146,6 +151,9 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 self._channel = DaskChannel(self, self._client)
                 if not self._nested:
                     call_on_workers(self._client, import_worker)
+                    self._watch = WorkerWatch(
+                        f"The Dask cluster at {self._client.scheduler.address}", self._has_workers, self.logger
+                    )
             return self._channel
 
     @property
@@ -201,6 +209,9 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 self.client_kwargs.get("timeout", self.connect_timeout),
                 self.client_kwargs.get("security"),
             )
+
+    def _has_workers(self) -> bool:
+        return bool(self._client.ncores())
 
     def _check_cluster(self) -> None:
         if isinstance(getattr(self, "_cluster", None), distributed.LocalCluster):

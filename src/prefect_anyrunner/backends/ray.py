@@ -21,6 +21,7 @@ from prefect_anyrunner._driver.preflight import check_answer, probe_expression
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._worker.contexts import current_worker
+from prefect_anyrunner.backends._no_workers import WorkerWatch
 from prefect_anyrunner.backends._ray.addresses import OWN, version_skew
 from prefect_anyrunner.backends._ray.channel import RayChannel
 from prefect_anyrunner.backends._ray.connection import Connection, join, leave
@@ -64,6 +65,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         self._connection: Connection | None = None
         self._channel: RayChannel | None = None
         self._workers_probed = False
+        self._watch: WorkerWatch | None = None
         self._modules = ExitStack()  # modules that travel by value while the runner is connected
 
     @property
@@ -93,6 +95,9 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def stop_engine(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         """End the use of the process's connection to Ray; the last user stops a Ray that was started here."""
         self._modules.close()
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
         self._channel = None
         TaskRunner.__exit__(self, exc_type, exc_value, traceback)
         if (connection := self._connection) is not None:
@@ -165,8 +170,14 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             self.logger.info("Not on the workers, so sent along with the tasks: %s.", ", ".join(sorted(missing)))
             self._modules.enter_context(pickled_by_value({name: own[name] for name in missing}))
 
+    def _has_workers(self) -> bool:
+        resources: Any = ray.cluster_resources
+        return not self._is_connected() or bool(resources().get("CPU", 0))
+
     def dispatch(self, runs: list[Run]) -> None:
         """Give runs to Ray."""
+        if self._watch is None and not self._nested:
+            self._watch = WorkerWatch("The Ray cluster", self._has_workers, self.logger)
         self._started_channel().send(runs)
 
     def revoke(self, runs: list[Run]) -> list[bool]:
