@@ -43,6 +43,10 @@ ENGINE = {"dask": pytest.mark.dask, "ray": pytest.mark.ray}
 ATTRIBUTES = {
     ("prefect.futures:PrefectTaskRunFuture", "_final_state"),
     ("prefect._internal.concurrency.services:QueueService", "_queue"),
+    ("prefect.flow_engine:FlowRunEngine", r"enter_context\(self\.flow\.task_runner\.duplicate"),
+    ("prefect.flow_engine:AsyncFlowRunEngine", r"enter_context\(self\.flow\.task_runner\.duplicate"),
+    ("prefect.flow_engine:FlowRunEngine", r"call_with_parameters\(self\.flow\.fn"),
+    ("prefect.flow_engine:AsyncFlowRunEngine", r"call_with_parameters\(self\.flow\.fn"),
     ("prefect.flow_engine:FlowRunEngine", "_raised"),
     ("prefect.flow_engine:AsyncFlowRunEngine", "_raised"),
     ("prefect.flow_engine:FlowRunEngine", "short_circuit"),
