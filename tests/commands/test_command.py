@@ -25,6 +25,16 @@ def takes(day: int, name: str = "") -> None:
 """
 
 
+ANY_FLOW = """
+from prefect import flow
+from prefect_anyrunner import AnyTaskRunner
+
+@flow(task_runner=AnyTaskRunner())
+def anywhere() -> None:
+    raise AssertionError("must not run")
+"""
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
@@ -96,8 +106,10 @@ def test_show_prints_runner_and_backends(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "anyrunner.toml").write_text(
-        '[runners.cluster]\nbackend = "dask"\ncluster_class = "a.B"\ncluster_kwargs = { password = "hunter2", n = 3 }'
+        '[runners.cluster]\nbackend = "dask"\ncluster_class = "distributed.LocalCluster"\n'
+        'cluster_kwargs = { password = "hunter2", n = 3 }'
     )
+    pytest.importorskip("prefect_dask")
     monkeypatch.setenv("ANYRUNNER", "cluster")
     monkeypatch.setitem(sys.modules, "ray", None)
     assert cli.main(["show"]) == 0
@@ -108,6 +120,30 @@ def test_show_prints_runner_and_backends(
     assert "'n': 3" in out
     assert "ray not installed pip install 'prefect-anyrunner[ray]'" in out
     assert "thread installed prefect 3." in out
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("dask_yarn.YarnCluster", "dask_yarn is not installed; install it with: pip install dask-yarn"),
+        ("distributed.nowhere.LocalCluster", "cannot be imported: ModuleNotFoundError: No module named"),
+        ("distributed.LokalCluster", "distributed has no class 'LokalCluster'"),
+    ],
+)
+def test_a_cluster_class_that_cannot_be_imported_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, sentence: str
+) -> None:
+    pytest.importorskip("prefect_dask")
+    (folder / "anyrunner.toml").write_text(f'[runners.cluster]\nbackend = "dask"\ncluster_class = "{name}"')
+    assert cli.main(["show"]) == 0
+    shown = [line for line in capsys.readouterr().out.splitlines() if "[runners.cluster]" in line]
+    assert len(shown) == 1 and "cannot be used: " in shown[0] and sentence in shown[0]
+    monkeypatch.setenv("ANYRUNNER", "cluster")
+    (folder / "any_flows.py").write_text(ANY_FLOW)
+    for command in ("show", "run any_flows.py:anywhere", "run some_flows.py:takes -p day=1 --runner cluster"):
+        assert cli.main(command.split()) == 2
+        err = capsys.readouterr().err
+        assert sentence in err and err.count("\n") == 1
 
 
 WITHOUT_PREFECT = """

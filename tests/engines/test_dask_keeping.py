@@ -209,10 +209,10 @@ def test_a_started_runner_equals_its_duplicate(dask_cluster: str) -> None:
 
 def test_why_no_scheduler_answered_is_said() -> None:
     closed = runner("tcp://127.0.0.1:1", connect_timeout=1)
-    with closed, pytest.raises(EngineUnreachable, match=r"at tcp://127.0.0.1:1 within 1 seconds"):
-        closed._connect()
+    with pytest.raises(EngineUnreachable, match=r"at tcp://127.0.0.1:1 within 1 seconds"), closed:
+        pass
     # Dask tells the cause unless its own time is up just before: two clocks of it run out at the same moment.
-    from prefect_anyrunner.backends._dask.cluster import unreachable
+    from prefect_anyrunner.backends._dask.greeting import unreachable
 
     refused = OSError("Timed out trying to connect")
     refused.__cause__ = ConnectionRefusedError("connection refused")

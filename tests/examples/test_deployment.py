@@ -53,3 +53,19 @@ def test_job_variable_decides_on_the_runner(prefect_server: str, tmp_path: Path)
             assert run.state is not None and run.state.is_completed(), output
             where = "in the process of the flow" if name == "thread" else "in other processes"
             assert f"'{run.name}' - tasks ran {where}" in output, output
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(480, func_only=True)
+def test_a_misspelt_runner_is_named_by_the_state(prefect_server: str, tmp_path: Path) -> None:
+    folder = tmp_path / "deployment"
+    shutil.copytree(EXAMPLE, folder)
+    prefect("work-pool", "create", "misspelt", "--type", "process", folder=folder)
+    prefect("deploy", "--name", "any-runner", "--pool", "misspelt", folder=folder)
+    variable = f"env={json.dumps({'ANYRUNNER': 'dsk'})}"
+    told = prefect("deployment", "run", "nightly/any-runner", "--job-variable", variable, folder=folder)
+    output = prefect("worker", "start", "--pool", "misspelt", "--run-once", folder=folder)
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(re.findall(r"UUID: ([0-9a-f-]{36})", told)[0])
+    assert run.state is not None and run.state.is_failed(), output
+    assert str(run.state.message).startswith("environment variable ANYRUNNER: unknown runner 'dsk'"), output

@@ -11,6 +11,7 @@ from typing import Any
 
 from prefect_anyrunner._base.errors import SpecError
 from prefect_anyrunner._choosing.suggest import did_you_mean
+from prefect_anyrunner.backends import _registry
 
 OWN_FILE = "anyrunner.toml"
 PROJECT_FILE = "pyproject.toml"
@@ -46,7 +47,8 @@ def read_nearest(folder: Path) -> RunnerFile:
     """Return the content of the nearest folder at or above `folder` that chooses runners; empty if none does.
 
     Within one folder `anyrunner.toml` comes before `pyproject.toml`, and both may define named runners. Raises
-    SpecError with every problem found: a file that is not TOML, an unknown key, two runners of the same name.
+    SpecError with every problem found: a file that is not TOML, an unknown key, two runners of the same name, a runner
+    with the name of a backend.
     """
     for each in (folder, *folder.parents):
         found = [
@@ -113,7 +115,11 @@ def _merge(found: list[tuple[Path, dict[str, Any]]]) -> RunnerFile:
             else:
                 for name, entry in value.items():
                     place = f"{path} [{prefix}runners.{name}]"
-                    if name in runners:
+                    if _registry.knows(name):
+                        problems.append(
+                            f"{place}: {name!r} is the name of a backend, so that nobody could choose this runner"
+                        )
+                    elif name in runners:
                         problems.append(f"two runners are named {name!r}: {runners[name].place} and {place}")
                     else:
                         runners[name] = Entry(entry, place, path.parent)

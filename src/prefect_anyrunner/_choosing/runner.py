@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
@@ -14,6 +14,7 @@ from prefect.task_runners import TaskRunner
 from prefect_anyrunner._base.errors import AnyRunnerError, SpecError
 from prefect_anyrunner._base.public import public
 from prefect_anyrunner._choosing.spec import RunnerSpec
+from prefect_anyrunner._prefect.flow_start import end_flow_run_instead, log_in_flow_run
 
 Spec = str | Mapping[str, Any] | RunnerSpec
 
@@ -95,11 +96,18 @@ class AnyTaskRunner(TaskRunner[Any]):
     def duplicate(self) -> Any:
         """Return the backend's task runner for one run, not started.
 
-        Prefect's flow engine calls it once per run. Raises SpecError, BackendUnavailable.
+        Prefect's flow engine calls it once per run, which ends Failed if there is no such runner. Raises SpecError,
+        BackendUnavailable to any other caller.
         """
-        spec = self.resolve()
-        runner = spec.runner()
+        try:
+            spec = self.resolve()
+            runner = spec.runner()
+        except AnyRunnerError as exc:
+            if not end_flow_run_instead(exc):
+                raise
+            return _NoRunner()
         setattr(runner, _SPEC_ATTRIBUTE, spec)
+        log_in_flow_run(f"Task runner: {spec.summary()}, from {spec.source}.")
         return runner
 
     def submit(
@@ -160,6 +168,19 @@ class AnyTaskRunner(TaskRunner[Any]):
             if resolved is not None:
                 return resolved
         return self.resolve()
+
+
+class _NoRunner(TaskRunner[Any]):
+    """The runner of a flow run that ends before it has run anything."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def duplicate(self) -> Self:
+        return type(self)()
+
+    def submit(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AnyRunnerError("this flow run has no task runner")
 
 
 def _unpickle(

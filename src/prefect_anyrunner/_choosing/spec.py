@@ -112,6 +112,15 @@ class RunnerSpec:
             raise SpecError(f"{self.source}: {unknown_runner(self.backend, ())}")
         return _registry.build(backend, self.address, dict(self.options))
 
+    def summary(self) -> str:
+        """Return backend, address and options as words for people to read; secrets are hidden, tables only named."""
+        options = (
+            name if isinstance(value, Mapping) else f"{name}={hide(value, name)}"
+            for name, value in self.options.items()
+        )
+        address = [hide_in_text(self.address)] if self.address else []
+        return ", ".join([self.backend, *address, *options])
+
     def __str__(self) -> str:
         """Return the spec as a URL for people to read: secrets are hidden, tables are written out."""
         prefix, mark, rest = (self.address or "").rpartition("://")

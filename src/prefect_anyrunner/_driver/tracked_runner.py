@@ -30,6 +30,7 @@ from prefect_anyrunner._driver.run import Phase, Run
 from prefect_anyrunner._driver.settings import Settings
 from prefect_anyrunner._driver.stopping import Stopping
 from prefect_anyrunner._driver.upstreams import UpstreamWaiter, blockers
+from prefect_anyrunner._prefect.flow_start import end_flow_run_instead
 from prefect_anyrunner._prefect.private import create_task_run
 from prefect_anyrunner._publishing.options import EventOptions
 from prefect_anyrunner._publishing.publisher import Taken
@@ -112,10 +113,17 @@ class TrackedRunner(Settings, RunnerHooks):
 
     def __enter__(self) -> Self:
         self._parts = self._make_parts()
-        self.start_engine()
+        try:
+            self.start_engine()
+        except Exception as exc:
+            self._parts = None
+            if not end_flow_run_instead(exc):
+                raise
         return self
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        if self._parts is None:  # it did not start
+            return
         try:
             self.finish(exc_type)
         finally:

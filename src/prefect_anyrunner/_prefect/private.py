@@ -13,7 +13,7 @@
     raise_if_suspended         stops a suspended flow run; each of Prefect's futures calls it after a wait.
 
 `tests/unit/prefect/test_prefect_names.py` fails with a sentence when a release moves one of these, or one of the
-attributes of the stock runners that the subclasses in `backends` use.
+attributes of the stock runners that the subclasses in `backends` use, or of the flow engine that `flow_start.py` uses.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
                 "memory_limit": Option("bytes", "memory of each worker", when="temporary"),
                 "processes": Option("bool", "workers are processes of their own", when="temporary"),
                 "cluster_class": Option(
-                    "text", "dotted name of the cluster class", when="temporary", excludes=_LOCAL_CLUSTER
+                    "class", "dotted name of the cluster class", when="temporary", excludes=_LOCAL_CLUSTER
                 ),
                 "cluster_kwargs": Option("table", "arguments of the cluster class", when="temporary"),
                 "adapt_kwargs": Option("table", "arguments of the cluster's adapt()", when="temporary"),

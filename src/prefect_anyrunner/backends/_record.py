@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from prefect_anyrunner.backends._classes import why_not
+
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
@@ -34,15 +36,16 @@ class Capability(StrEnum):
     ROLL_BACK_IN_FLOW = "roll back what a flow has submitted in a transaction that fails"
 
 
-Kind = Literal["int", "float", "bool", "text", "bytes", "file", "table"]
+Kind = Literal["int", "float", "bool", "text", "class", "bytes", "file", "table"]
 
 
 @dataclass(frozen=True)
 class Option:
     """One option of a backend.
 
-    `kind`: "int", "float" (finite), "bool", "text", "bytes" (a size such as "2GiB", a number of bytes, or "auto"),
-    "file" (a path that must exist), "table" (a mapping with text keys: never in a URL).
+    `kind`: "int", "float" (finite), "bool", "text", "class" (the dotted name of one whose package is installed),
+    "bytes" (a size such as "2GiB", a number of bytes, or "auto"), "file" (a path that must exist), "table" (a mapping
+    with text keys: never in a URL).
     `minimum`: the smallest number allowed; with `above=True` the number must be larger than it.
     `when`: "temporary" for an option of an engine that the backend starts, "address" for one of an existing engine.
     `scheme`: the one URL scheme that knows the option. `excludes`: options that cannot stand beside it.
@@ -76,10 +79,12 @@ class Option:
                 raise ValueError("is neither true nor false")
             case "text" if self.choices and value not in self.choices:
                 raise ValueError(f"is not one of {', '.join(self.choices)}")
-            case "text":
-                if isinstance(value, str) and value:
-                    return value
-                raise ValueError("is not a text" if value else "is empty")
+            case "text" | "class":
+                if not isinstance(value, str) or not value:
+                    raise ValueError("is not a text" if value else "is empty")
+                if self.kind == "class" and (problem := why_not(value)) is not None:
+                    raise ValueError(problem)
+                return value
             case "bytes":
                 if isinstance(value, str) and (value == "auto" or _BYTES.fullmatch(value)):
                     return value

@@ -14,12 +14,13 @@ from distributed import secede
 from prefect.task_runners import TaskRunner
 from prefect_dask.client import PrefectDaskClient
 
-from prefect_anyrunner._base.errors import EngineUnreachable, SpecError
+from prefect_anyrunner._base.errors import EngineUnreachable
 from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._driver.tracked_runner import EVENT_SETTINGS, EventSettings
 from prefect_anyrunner._worker.contexts import current_worker
+from prefect_anyrunner.backends._classes import check_class
 from prefect_anyrunner.backends._dask.channel import DaskChannel
 from prefect_anyrunner.backends._dask.cluster import (
     adapt,
@@ -27,10 +28,11 @@ from prefect_anyrunner.backends._dask.cluster import (
     default_cluster,
     local_cluster_is_up,
     start_cluster,
-    unreachable,
 )
 from prefect_anyrunner.backends._dask.entry import import_worker
+from prefect_anyrunner.backends._dask.greeting import greet, unreachable
 from prefect_anyrunner.backends._dask.private import call_on_workers, holds_worker_thread
+from prefect_anyrunner.backends._no_workers import WorkerWatch
 
 
 class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore[misc,name-defined]  # one future
@@ -84,6 +86,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         self._nested = False
         self._channel: DaskChannel | None = None
         self._connecting = threading.RLock()
+        self._watch: WorkerWatch | None = None
         self._modules = ExitStack()  # modules that travel by value while the runner is connected
 
     @property
@@ -107,10 +110,12 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     # --- start and stop ------------------------------------------------------------------------------------------
 
     def start_engine(self) -> None:
-        """Note whether a task of this cluster starts the runner; the connection is made by the first submit."""
-        super().start_engine()
+        """Make sure that a scheduler answers at the address, if there is one; the first submit connects to it."""
         host = current_worker()
         self._nested = host is not None and host.backend == "dask"
+        if not self._nested:
+            self._greet()
+        super().start_engine()
 
     def finish(self, exc_type: type[BaseException] | None) -> None:
         """Bring every run to its end; those that were sent have crashed if the scheduler is gone."""
@@ -128,6 +133,9 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     def stop_engine(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         """Close the client, and a cluster that was started here."""
         self._modules.close()
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
         self._channel = None
         if self._nested:
             self._client = None  # it belongs to the worker, which closes it
@@ -147,6 +155,9 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
                 self._channel = DaskChannel(self, self._client)
                 if not self._nested:
                     call_on_workers(self._client, import_worker)
+                    self._watch = WorkerWatch(
+                        f"The Dask cluster at {self._client.scheduler.address}", self._has_workers, self.logger
+                    )
             return self._channel
 
     @property
@@ -184,21 +195,27 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         if self.address is None:
             _ = self.client
             return
+        self._greet()
         given = self.client_kwargs
         self.client_kwargs = {"timeout": self.connect_timeout, **given}  # for this call: a runner equals its duplicate
         try:
             _ = self.client
         except (OSError, TimeoutError) as exc:
             raise EngineUnreachable(unreachable(self.address, self.connect_timeout, exc), address=self.address) from exc
-        except TypeError as exc:
-            if not self.address.startswith("tls://") or "ssl_context" not in str(exc):
-                raise
-            raise SpecError(
-                f"{self.address} speaks TLS: give ca_file, cert and key, or set distributed.comm.tls in Dask's "
-                "configuration"
-            ) from exc
         finally:
             self.client_kwargs = given
+
+    def _greet(self) -> None:
+        """Make sure that a scheduler answers at the address; nothing is asked where there is none."""
+        if self.address is not None:
+            greet(
+                self.address,
+                self.client_kwargs.get("timeout", self.connect_timeout),
+                self.client_kwargs.get("security"),
+            )
+
+    def _has_workers(self) -> bool:
+        return bool(self._client.ncores())
 
     def _check_cluster(self) -> None:
         if isinstance(getattr(self, "_cluster", None), distributed.LocalCluster):
@@ -247,6 +264,8 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
     """Return the task runner of a `dask://` spec."""
     settings = dict(options)
+    if "cluster_class" in settings:
+        check_class("cluster_class", settings["cluster_class"])
     local = {
         name: settings.pop(name)
         for name in ("n_workers", "threads_per_worker", "memory_limit", "processes")

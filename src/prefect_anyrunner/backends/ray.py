@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import MappingProxyType
@@ -23,9 +22,11 @@ from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._driver.tracked_runner import EVENT_SETTINGS, EventSettings
 from prefect_anyrunner._worker.contexts import current_worker
-from prefect_anyrunner.backends._ray.addresses import OWN, ray_host_and_port, version_skew
+from prefect_anyrunner.backends._no_workers import WorkerWatch
+from prefect_anyrunner.backends._ray.addresses import OWN, version_skew
 from prefect_anyrunner.backends._ray.channel import RayChannel
 from prefect_anyrunner.backends._ray.connection import Connection, join, leave
+from prefect_anyrunner.backends._ray.greeting import greet
 from prefect_anyrunner.backends._ray.waiting import wait_in_ray
 
 
@@ -68,6 +69,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         self._connection: Connection | None = None
         self._channel: RayChannel | None = None
         self._workers_probed = False
+        self._watch: WorkerWatch | None = None
         self._modules = ExitStack()  # modules that travel by value while the runner is connected
 
     @property
@@ -97,6 +99,9 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def stop_engine(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         """End the use of the process's connection to Ray; the last user stops a Ray that was started here."""
         self._modules.close()
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
         self._channel = None
         TaskRunner.__exit__(self, exc_type, exc_value, traceback)
         if (connection := self._connection) is not None:
@@ -127,9 +132,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         """Have this process start a Ray or connect to one."""
         where = [] if self.address is None else [self.address]  # without one, Ray looks for a running cluster first
         if self.address not in (None, OWN, "auto"):
-            # Ray itself would try again for half a minute or more where nothing listens.
-            with socket.create_connection(ray_host_and_port(self.address), self.connect_timeout):
-                pass
+            greet(self.address, self.connect_timeout)
         context = ray.init(*where, **self.init_kwargs)
         if dashboard := getattr(context, "dashboard_url", None):
             self.logger.info("The Ray dashboard is available at %s.", dashboard)
@@ -171,8 +174,14 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             self.logger.info("Not on the workers, so sent along with the tasks: %s.", ", ".join(sorted(missing)))
             self._modules.enter_context(pickled_by_value({name: own[name] for name in missing}))
 
+    def _has_workers(self) -> bool:
+        resources: Any = ray.cluster_resources
+        return not self._is_connected() or bool(resources().get("CPU", 0))
+
     def dispatch(self, runs: list[Run]) -> None:
         """Give runs to Ray."""
+        if self._watch is None and not self._nested:
+            self._watch = WorkerWatch("The Ray cluster", self._has_workers, self.logger)
         self._started_channel().send(runs)
 
     def revoke(self, runs: list[Run]) -> list[bool]:
@@ -211,7 +220,8 @@ def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
     own = address is None
     local = {name: settings.pop(name) for name in ("num_cpus", "num_gpus") if name in settings}
     init_kwargs = {
-        **({"include_dashboard": False} if own else {}),
+        # Ray's INFO lines say where it runs, which matters to nobody whose flow starts and stops it.
+        **({"include_dashboard": False, "logging_level": "WARNING"} if own else {}),
         **local,
         **settings.pop("init_kwargs", {}),
     }

@@ -10,12 +10,17 @@ from prefect_anyrunner._base.errors import AnyRunnerError
 from prefect_anyrunner._base.secrets import hide
 from prefect_anyrunner._choosing.files import read_nearest
 from prefect_anyrunner._choosing.runner import resolve
+from prefect_anyrunner._choosing.spec import RunnerSpec
 from prefect_anyrunner.backends import _registry
 
 
 def show() -> int:
-    """Print the runner in effect and return the exit code. Raises SpecError when the configuration is wrong."""
+    """Print the runner in effect and return the exit code.
+
+    Raises SpecError when the configuration is wrong, BackendUnavailable when a class that it names cannot be imported.
+    """
     spec = resolve()
+    _check_class(spec)
     parts: dict[str, Any] = {"backend": spec.backend, "address": spec.address, **spec.options}
     _print(
         ("runner", str(spec), f"chosen by {spec.source}"),
@@ -27,10 +32,25 @@ def show() -> int:
     )
     if named := read_nearest(Path.cwd()).runners:
         print("\nnamed runners")
-        _print(*((f"  {name}", entry.place) for name, entry in named.items()))
+        _print(*((f"  {name}", entry.place, _problem(name)) for name, entry in named.items()))
     print("\nbackends")
     _print(*((f"  {name}", *_state(name)) for name in _registry.names()))
     return 0
+
+
+def _check_class(spec: RunnerSpec) -> None:
+    """Import the class that a spec names, as a flow run would. Raises SpecError, BackendUnavailable."""
+    if "cluster_class" in spec.options:
+        spec.runner()
+
+
+def _problem(name: str) -> str:
+    """Return what is wrong with a named runner, or nothing."""
+    try:
+        _check_class(RunnerSpec.load(name))
+    except AnyRunnerError as error:
+        return f"cannot be used: {error}"
+    return ""
 
 
 def _state(name: str) -> tuple[str, str]:

@@ -45,6 +45,11 @@ FUNCTIONS = {
         "distributed:Client.sync": {"callback_timeout"},
         "distributed.threadpoolexecutor:thread_state": set(),
         "distributed.utils:sync": {"loop", "func"},
+        "distributed.comm:connect": {"addr", "timeout"},
+        "distributed.comm:parse_address": {"addr"},
+        "distributed.comm:parse_host_port": {"address"},
+        "distributed.comm:CommClosedError": set(),
+        "distributed:Scheduler.identity": set(),
         "distributed:Scheduler.report": {"msg", "client"},
         "distributed.diagnostics.plugin:SchedulerPlugin.transition": {"key", "start", "finish"},
         "distributed.diagnostics.plugin:SchedulerPlugin.remove_worker": {"scheduler", "worker"},
@@ -57,14 +62,15 @@ FUNCTIONS = {
         "ray.experimental.internal_kv:_internal_kv_list": {"prefix", "namespace"},
         "ray.experimental.internal_kv:_internal_kv_del": {"key", "del_by_prefix", "namespace"},
         "ray.runtime_context:get_runtime_context": set(),
+        "ray.core.generated.ray_client_pb2_grpc:RayletDriverServicer.ClusterInfo": set(),
         "ray.util.client:ray.get_context": set(),
     },
 }
 HOMES = {
     "pebble": ["_process/pool.py"],
     "loky": ["_worker_process.py"],
-    "distributed": ["_dask/private.py", "_dask/scheduler.py"],
-    "ray": ["_ray/store.py", "_ray/connection.py", "_ray/addresses.py"],
+    "distributed": ["_dask/private.py", "_dask/scheduler.py", "_dask/greeting.py"],
+    "ray": ["_ray/store.py", "_ray/connection.py", "_ray/addresses.py", "_ray/greeting.py"],
 }
 PRIVATE = {
     "pebble": r"from pebble\.(common|pool)",

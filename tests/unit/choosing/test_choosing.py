@@ -69,12 +69,12 @@ def test_only_the_nearest_folder_is_read(project: Path) -> None:
 def test_a_named_runner_keeps_its_source_and_origins(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(
         project,
-        own='[runners.cluster]\nbackend = "dask"\ncluster_class = "a.B"\ncluster_kwargs = { name = "etl" }',
+        own='[runners.cluster]\nbackend = "dask"\ncluster_class = "abc.ABC"\ncluster_kwargs = { name = "etl" }',
         project='[tool.anyrunner.runners]\nsmall = "thread://?max_workers=1"',
     )
     monkeypatch.setenv("ANYRUNNER", "cluster")
     spec = RunnerSpec.load()
-    assert spec == RunnerSpec("dask", options={"cluster_class": "a.B", "cluster_kwargs": {"name": "etl"}})
+    assert spec == RunnerSpec("dask", options={"cluster_class": "abc.ABC", "cluster_kwargs": {"name": "etl"}})
     assert spec.source == "environment variable ANYRUNNER"
     assert spec.origins["cluster_class"] == f"{project}/anyrunner.toml [runners.cluster]"
     small = RunnerSpec.load("small")
@@ -98,6 +98,11 @@ def test_a_path_is_relative_to_the_file_that_contains_it(project: Path) -> None:
             '[tool.anyrunner.runners.a]\nbackend = "ray"',
             "two runners are named 'a': {project}/anyrunner.toml [runners.a] and "
             "{project}/pyproject.toml [tool.anyrunner.runners.a]",
+        ),
+        (
+            '[runners.dask]\nbackend = "ray"',
+            "",
+            "{project}/anyrunner.toml [runners.dask]: 'dask' is the name of a backend",
         ),
         ("runner = ", "", "{project}/anyrunner.toml: is not valid TOML"),
         ('runer = "ray"', "", "unknown key runer; did you mean 'runner'?"),

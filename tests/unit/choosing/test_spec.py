@@ -88,6 +88,18 @@ def test_a_mapping_and_a_url_give_equal_specs() -> None:
         ("dask://?cluster_kwargs=x", "a URL, which cannot hold a table"),
         ({"backend": "dask", "cluster_kwargs": [1]}, "option 'cluster_kwargs' = [1] is not a table"),
         ({"backend": "dask", "cluster_class": "a.B", "n_workers": 2}, "option 'cluster_class' excludes 'n_workers'"),
+        (
+            {"backend": "dask", "cluster_class": "dask_yarn.YarnCluster"},
+            "option 'cluster_class' = 'dask_yarn.YarnCluster' cannot be imported, because dask_yarn is not installed; "
+            "install it with: pip install dask-yarn",
+        ),
+        (
+            {"backend": "dask", "cluster_class": "nowhere.Cluster"},
+            "cannot be imported, because nowhere is not installed",
+        ),
+        ({"backend": "dask", "cluster_class": "YarnCluster"}, "'YarnCluster' is not the dotted name of a class"),
+        ({"backend": "dask", "cluster_class": "a..B"}, "'a..B' is not the dotted name of a class"),
+        ({"backend": "dask", "cluster_class": 3}, "option 'cluster_class' = 3 is not a text"),
     ],
 )
 def test_a_bad_spec_raises_one_problem_with_its_place(spec: Any, what: str) -> None:
@@ -165,3 +177,9 @@ def test_an_unpickled_spec_is_not_checked_again(tmp_path: Path) -> None:
     again = pickle.loads(data)
     assert again == spec
     assert (again.source, again.origins) == (spec.source, spec.origins)
+
+
+def test_the_summary_of_a_spec_hides_secrets_and_tables() -> None:
+    assert RunnerSpec.parse("process://?max_workers=2").summary() == "process, max_workers=2"
+    kwargs = {"_redis_password": "hunter2"}
+    assert RunnerSpec("ray", "ray://h:1", {"init_kwargs": kwargs}).summary() == "ray, ray://h:1, init_kwargs"

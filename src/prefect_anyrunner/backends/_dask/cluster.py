@@ -21,6 +21,7 @@ from prefect_anyrunner._base.versions import running
 from prefect_anyrunner._driver.modules import user_modules
 from prefect_anyrunner._driver.preflight import api_of_flow, check_answer, probe_expression
 from prefect_anyrunner.backends._dask.private import ask_workers
+from prefect_anyrunner.backends._dask.quiet import be_as_before, be_quiet
 from prefect_anyrunner.backends._worker_process import METHOD, refuse_in_import_of_script
 
 _METHOD = "distributed.worker.multiprocessing-method"
@@ -43,8 +44,8 @@ def local_cluster_is_up() -> Iterator[None]:
     """Hold this while a cluster of this process is up, because such clusters change the state of the whole process.
 
     The first cluster changes Dask's configuration, so that a worker that died comes back each time, and that no worker
-    imports the script. The last cluster restores it, and the environment variables that Dask sets here for good before
-    it starts workers.
+    imports the script, and makes Dask's log quiet. The last cluster restores both, and the environment variables that
+    Dask sets here for good before it starts workers.
     """
     global _clusters
     with _lock:
@@ -54,6 +55,7 @@ def local_cluster_is_up() -> Iterator[None]:
                     dask.config.set({setting: ours})
             names = (*(dask.config.get(_WORKERS_ENVIRONMENT) or ()), "PYTHONHASHSEED", "__DASK_PARENT_PID")
             _environment.update({name: os.environ.get(name) for name in names})
+            be_quiet()
         _clusters += 1
     try:
         yield
@@ -65,6 +67,7 @@ def local_cluster_is_up() -> Iterator[None]:
                     if dask.config.get(setting) == ours:  # else somebody chose it meanwhile
                         dask.config.set({setting: default})
                 restore_environment(_environment)
+                be_as_before()
 
 
 def start_cluster(made_by: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -127,14 +130,3 @@ def check_cluster(
     if missing:
         logger.info("Not on the workers, so sent along with the tasks: %s.", ", ".join(sorted(missing)))
     return {name: own[name] for name in missing}
-
-
-def unreachable(address: str, seconds: float, exc: BaseException) -> str:
-    """Return the sentence about a scheduler that cannot be reached; Dask gives the reason in the first cause."""
-    timed_out = isinstance(exc, TimeoutError) or "Timed out" in str(exc)
-    first = exc
-    while first.__cause__ is not None:
-        first = first.__cause__
-    why = str(first).strip().partition("\n")[0]
-    text = f"No Dask scheduler answered at {address}" + (f" within {seconds:g} seconds" if timed_out else "")
-    return f"{text}: {why}" if why and not (first is exc and timed_out) else f"{text}."

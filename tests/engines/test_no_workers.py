@@ -1,0 +1,128 @@
+"""A cluster without a worker is one warning, and the task runs go on when a worker comes."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from prefect import flow, task
+
+from prefect_anyrunner import gather
+from prefect_anyrunner.backends import _no_workers
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@task
+def double(number: int) -> int:
+    return 2 * number
+
+
+class Warnings(logging.Handler):
+    """Collects what is logged as a warning, and sets an event."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+        self.came = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+        self.came.set()
+
+
+@contextmanager
+def warnings_of(logger: Any) -> Iterator[Warnings]:
+    found, level = Warnings(), logger.level
+    logger.addHandler(found)
+    logger.setLevel(logging.WARNING)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(found)
+        logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_no_workers, "SECONDS", 0.1)
+
+
+@pytest.mark.dask
+@pytest.mark.timeout(120)
+def test_dask_without_workers() -> None:
+    import distributed
+
+    from prefect_anyrunner.backends.dask import DaskTaskRunner
+
+    local: Any = distributed.LocalCluster
+    with local(n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1") as cluster:
+        mine = DaskTaskRunner(address=cluster.scheduler_address)
+
+        @flow(task_runner=mine)
+        def doubling() -> int:
+            future = double.submit(21)
+            assert found.came.wait(60)
+            cluster.scale(1)
+            return int(gather(future))
+
+        with warnings_of(mine.logger) as found:
+            assert doubling() == 42
+    (text,) = found.texts
+    assert text.startswith(f"The Dask cluster at {cluster.scheduler_address} has had no worker for 0.1 seconds")
+
+
+@pytest.mark.dask
+@pytest.mark.timeout(120)
+def test_dask_with_workers_is_not_worth_a_line(dask_cluster: str) -> None:
+    from prefect_anyrunner.backends.dask import DaskTaskRunner
+
+    mine = DaskTaskRunner(address=dask_cluster)
+    looked = threading.Event()
+
+    @flow(task_runner=mine)
+    def doubling() -> int:
+        return int(gather(double.submit(21)))
+
+    with warnings_of(mine.logger) as found:
+        watch = _no_workers.WorkerWatch("An engine", lambda: looked.set() or True, mine.logger)  # type: ignore[func-returns-value]
+        assert doubling() == 42 and looked.wait(60)
+        watch.stop()
+    assert found.texts == []
+
+
+RAY_SCRIPT = """
+import threading
+from prefect import flow, task
+from prefect_anyrunner.backends import _no_workers
+from prefect_anyrunner.backends.ray import RayTaskRunner
+from tests.engines.test_no_workers import double, warnings_of
+
+_no_workers.SECONDS = 0.1
+mine = RayTaskRunner("local", {"num_cpus": 0, "include_dashboard": False})
+
+@flow(task_runner=mine)
+def doubling():
+    future = double.submit(21)
+    assert found.came.wait(100)
+    assert future.cancel()
+
+with warnings_of(mine.logger) as found:
+    doubling()
+print("told:", found.texts)
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_ray_without_workers() -> None:
+    done = subprocess.run([sys.executable, "-c", RAY_SCRIPT], capture_output=True, text=True, timeout=180, check=False)
+    assert "told: ['The Ray cluster has had no worker for 0.1 seconds" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr
