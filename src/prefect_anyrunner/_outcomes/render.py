@@ -9,11 +9,16 @@ from collections.abc import Iterable, Sequence
 from prefect_anyrunner._base.safe_text import clipped, described, error_text
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
+from prefect_anyrunner._prefect.pages import task_run_pages
 
 MAX_NAMED = 8
 """Number of runs, or ranges of runs, that one list in a message names before it counts the rest."""
 MAX_KINDS = 8
 """Number of kinds of failure that a message names before it counts the rest."""
+MAX_GROUPS = 10
+"""Number of groups of alike failures that a text describes before it counts the rest."""
+MAX_EXAMPLES = 3
+"""Number of runs of each group that a text describes."""
 
 
 def ranges(numbers: Iterable[int]) -> list[str]:
@@ -37,6 +42,11 @@ def _place(outcome: Outcome) -> int | str:
     if outcome.map_index is not None:
         return outcome.map_index
     return outcome.path[-1] if outcome.path else ""
+
+
+def label_with_inputs(outcome: Outcome) -> str:
+    """Return the short name of one run with its arguments, where they are known: `load[3] day='wed'`."""
+    return f"{label(outcome)} {outcome.inputs}" if outcome.inputs else label(outcome)
 
 
 def labels(outcomes: Sequence[Outcome], *, together: bool = False) -> str:
@@ -142,6 +152,30 @@ def alike(outcomes: Iterable[Outcome]) -> list[tuple[Outcome, ...]]:
     return sorted((tuple(group) for group in groups.values()), key=lambda group: -len(group))
 
 
+def _examples(group: Sequence[Outcome]) -> list[Outcome]:
+    """Return some runs of a group: those whose texts differ come first, then the first ones."""
+    by_text: dict[str, Outcome] = {}
+    for outcome in group:
+        by_text.setdefault(error_text(outcome.error) if outcome.error is not None else "", outcome)
+    chosen = list(by_text.values())[:MAX_EXAMPLES]
+    more = [outcome for outcome in group[:MAX_EXAMPLES] if not any(outcome is each for each in chosen)]
+    return sorted(chosen + more[: MAX_EXAMPLES - len(chosen)], key=lambda outcome: outcome.index)
+
+
+def run_line(outcome: Outcome, group: Sequence[Outcome], pages: str | None) -> str:
+    """Return one line that finds a run again: `load[2] day='wed' (load-c7b): no such day  http://.../task-run/...`.
+
+    The line holds the error's text if it is not that of the group's first run. `pages`: what `task_run_pages` returns.
+    """
+    text = label_with_inputs(outcome)
+    if outcome.task_run_name:
+        text += f" ({clipped(outcome.task_run_name, 80)})"
+    error, first = outcome.error, group[0].error
+    if error is not None and first is not None and (differing := error_text(error)) != error_text(first):
+        text += f": {differing}"
+    return f"{text}  {pages}{outcome.task_run_id}" if pages and outcome.task_run_id else text
+
+
 def group_line(group: Sequence[Outcome]) -> str:
     """Return one line for a group of alike failures, `40 x ValueError: bad day 3 (load.py:7 in load): load[3, 7-9]`."""
     first = group[0]
@@ -152,10 +186,18 @@ def group_line(group: Sequence[Outcome]) -> str:
     return f"{len(group)} x {what}{f' ({where})' if where else ''}: {labels(group, together=True)}"
 
 
-def group_lines(outcomes: Iterable[Outcome], limit: int = 20) -> list[str]:
-    """Return a line for each group of alike failures: at most `limit`, and one that counts the rest."""
+def group_lines(outcomes: Iterable[Outcome], limit: int = MAX_GROUPS) -> list[str]:
+    """Return a line for each group of alike failures, with some of its runs on indented lines below it.
+
+    Only the first `limit` groups have lines; one more line counts the rest.
+    """
     groups = alike(outcomes)
-    lines = [group_line(group) for group in groups[:limit]]
+    pages = task_run_pages() if groups else None
+    lines = []
+    for group in groups[:limit]:
+        lines.append(group_line(group))
+        runs = [run_line(run, group, pages) for run in _examples(group)]
+        lines += [f"    {line}" for line, run in zip(runs, _examples(group), strict=True) if line != label(run)]
     if len(groups) > limit:
         lines.append(f"… and {sum(map(len, groups[limit:]))} more in {len(groups) - limit} other groups")
     return lines

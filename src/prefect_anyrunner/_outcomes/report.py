@@ -14,8 +14,9 @@ from prefect_anyrunner._base.safe_text import error_text
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.failure import TaskRunsFailed
 from prefect_anyrunner._outcomes.outcome import Outcome
-from prefect_anyrunner._outcomes.render import alike, counted, group_lines, headline, kind_of, label
+from prefect_anyrunner._outcomes.render import alike, counted, group_lines, headline, kind_of, label, label_with_inputs
 from prefect_anyrunner._outcomes.rows import Rows
+from prefect_anyrunner._prefect.pages import task_run_pages
 
 _RAISE: Any = object()
 GROUPS_IN_NOTE = 10
@@ -115,8 +116,9 @@ class Report(Sequence[Outcome]):
         members = self._members()
         if len(members) <= self.tolerated:
             return
+        pages = task_run_pages()
         for member in members:
-            _note(member)
+            _note(member, pages)
         distinct = _distinct(self.failures)
         completed = {outcome.task_run_id for outcome in self.outcomes if outcome.status is Status.COMPLETED}
         statuses = Counter(outcome.status for outcome in distinct)
@@ -150,6 +152,7 @@ class Report(Sequence[Outcome]):
 
     def to_json(self) -> str:
         """Return the report as JSON text, without values: counts, groups, and a record for each outcome."""
+        pages = task_run_pages()
         return json.dumps(
             {
                 "ok": self.ok,
@@ -164,7 +167,7 @@ class Report(Sequence[Outcome]):
                     }
                     for group in self.groups()
                 ],
-                "outcomes": [_record(outcome) for outcome in self.outcomes],
+                "outcomes": [_record(outcome, pages) for outcome in self.outcomes],
             },
             indent=2,
         )
@@ -187,25 +190,27 @@ def _error_of(member: Outcome) -> Exception:
     return member.error
 
 
-def _note(outcome: Outcome) -> None:
-    """Add a note to the error that names its run, once for each run."""
+def _note(outcome: Outcome, pages: str | None) -> None:
+    """Add a note to the error that names its run, once for each run. `pages`: what `task_run_pages` returns."""
     error = outcome.error
     if error is None:
         return
     start = f"Task run {outcome.task_run_id}:"
-    facts = [label(outcome)]
+    facts = [label_with_inputs(outcome)]
     if outcome.task_run_name:
         facts.append(f"named {outcome.task_run_name!r}")
     if outcome.runner:
         facts.append(f"on {outcome.runner}")
     if outcome.worker:
         facts.append(f"worker {outcome.worker}")
+    if pages and outcome.task_run_id:
+        facts.append(f"{pages}{outcome.task_run_id}")
     with suppress(Exception):  # a class may refuse notes, and the failure itself matters more
         if not any(str(note).startswith(start) for note in getattr(error, "__notes__", ())):
             error.add_note(f"{start} {', '.join(facts)}")
 
 
-def _record(outcome: Outcome) -> dict[str, Any]:
+def _record(outcome: Outcome, pages: str | None) -> dict[str, Any]:
     error = outcome.error
     return {
         "index": outcome.index,
@@ -213,6 +218,8 @@ def _record(outcome: Outcome) -> dict[str, Any]:
         "task": outcome.task_name,
         "task_run_id": str(outcome.task_run_id) if outcome.task_run_id else None,
         "task_run_name": outcome.task_run_name,
+        "url": f"{pages}{outcome.task_run_id}" if pages and outcome.task_run_id else None,
+        "inputs": outcome.inputs,
         "status": outcome.status.value,
         "error": None if error is None else {"type": type(error).__name__, "text": error_text(error)},
         "upstream": [str(run_id) for run_id in outcome.upstream],

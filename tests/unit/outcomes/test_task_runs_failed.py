@@ -5,15 +5,22 @@ from __future__ import annotations
 import pickle
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cloudpickle
 import pytest
 from prefect.exceptions import CancelledRun, CrashedRun, UnfinishedRun, UpstreamTaskError
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from prefect_anyrunner import AnyRunnerError, Outcome, Status, TaskRunsFailed, gather, settle
 from tests.unit.fake_future import FakeFuture
+
+
+@pytest.fixture(autouse=True)
+def no_pages() -> Iterator[None]:
+    with temporary_settings({PREFECT_UI_URL: "", PREFECT_API_URL: None}):
+        yield
 
 
 class Unspeakable(Exception):
