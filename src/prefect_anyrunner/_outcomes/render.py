@@ -125,12 +125,16 @@ _VARYING = re.compile(
 
 
 def fingerprint(outcome: Outcome) -> tuple[object, ...]:
-    """Return the facts that alike failures share: status, type, raising line, and text without its varying parts."""
+    """Return the facts that alike failures share: status, type, and the raising line.
+
+    Where a body raised nothing, as in a crash, the text without its varying parts takes the place of the line.
+    """
     error = outcome.error
     if error is None:
         return (outcome.status,)
+    where = raised_at(error) if outcome.status is Status.FAILED else ""
     kind = type(error)
-    return (outcome.status, kind.__module__, kind.__qualname__, _VARYING.sub("…", error_text(error)), raised_at(error))
+    return (outcome.status, kind.__module__, kind.__qualname__, where or _VARYING.sub("…", error_text(error)))
 
 
 def raised_at(error: BaseException) -> str:

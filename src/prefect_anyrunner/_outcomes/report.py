@@ -82,8 +82,8 @@ class Report(Sequence[Outcome]):
     def groups(self) -> list[tuple[Outcome, ...]]:
         """Return the failures in groups of alike ones, the largest group first.
 
-        Two failures are alike if they have the same status and type, were raised at the same line, and their texts
-        differ only in numbers, quoted words, paths and ids.
+        Two failures are alike if they have the same status and type and were raised at the same line. Those that no
+        line raised, as crashes, are alike if their texts differ only in numbers, quoted words, paths and ids.
         """
         return alike(self.failures)
 

@@ -66,16 +66,22 @@ def test_a_report_counts_statuses_and_lists_failures() -> None:
 
 
 def test_alike_failures_are_one_group_and_the_largest_group_is_first() -> None:
-    """Numbers, quoted words and paths may differ; type, text and the raising line may not."""
+    """The texts may differ; type and the raising line may not."""
     groups = [[outcome.index for outcome in group] for group in report().groups()]
-    assert groups == [[1, 3], [2], [4], [5]]
+    assert groups == [[1, 3, 5], [2], [4]]
+
+
+def test_failures_that_no_line_raised_are_alike_by_their_texts() -> None:
+    texts = ["no file '/data/a.csv' at 0xf00", "no file '/data/b.csv' at 0xbaa", "other text"]
+    report = settle([FakeFuture().fails(ValueError(text)) for text in texts] + [FakeFuture().crashes(t) for t in texts])
+    assert [[outcome.index for outcome in group] for group in report.groups()] == [[0, 1], [3, 4], [2], [5]]
 
 
 def test_a_summary_has_a_line_for_each_group() -> None:
     lines = report().summary().splitlines()
     assert lines[0] == "6 task runs: 1 completed, 4 failed, 1 crashed"
-    assert lines[1].startswith("  2 x ValueError: no file '/data/a.csv' at 0xf00 (test_report.py:")
-    assert lines[1].endswith(" in raise_value_error): load[1, 3]")
+    assert lines[1].startswith("  3 x ValueError: no file '/data/a.csv' at 0xf00 (test_report.py:")
+    assert lines[1].endswith(" in raise_value_error): load[1, 3, 5]")
     assert lines[2].startswith("      load[1] (load-")
     assert "  1 x crashed: its worker died: save[2]" in lines
 
@@ -106,7 +112,7 @@ def test_json_contains_everything_but_values() -> None:
     assert data["counts"] == {"completed": 1, "failed": 4, "crashed": 1}
     assert data["total"] == 6
     assert data["ok"] is False
-    assert data["groups"][0]["runs"] == ["load[1]", "load[3]"]
+    assert data["groups"][0]["runs"] == ["load[1]", "load[3]", "load[5]"]
     record = data["outcomes"][2]
     assert record["status"] == "crashed"
     assert record["error"] == {"type": "CrashedRun", "text": "its worker died"}
