@@ -23,7 +23,7 @@ def test_an_exception_arrives_as_itself_with_a_note(runner: Runner, kind: str) -
     with pytest.raises(TaskRunsFailed) as raised:
         gather(futures)
     group = raised.value
-    assert group.message == "2 of 4 task runs failed: 2 ValueError (odd_fails[1], odd_fails[3])"
+    assert group.message == "2 of 4 task runs failed: 2 ValueError: odd 1 (odd_fails[1], odd_fails[3])"
     assert [repr(member) for member in group.exceptions] == ["ValueError('odd 1')", "ValueError('odd 3')"]
     note = group.exceptions[0].__notes__[-1]
     assert note.startswith(f"Task run {futures[1].task_run_id}: odd_fails[1], named 'odd_fails")
@@ -104,5 +104,5 @@ def test_a_flow_ends_with_the_one_combined_failure(kind: str, prefect_server: st
 
     with pytest.raises(TaskRunsFailed) as raised:
         nightly()
-    assert raised.value.message == "1 of 3 task runs failed: 1 ValueError (odd_fails[1])"
+    assert raised.value.message == "1 of 3 task runs failed: 1 ValueError: odd 1 (odd_fails[1])"
     assert str(raised.value.outcomes[0].task_run_name).startswith("odd_fails-")

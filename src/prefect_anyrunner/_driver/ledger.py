@@ -16,6 +16,7 @@ from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._driver.ends import End
 from prefect_anyrunner._driver.future import AwaitedFlag
 from prefect_anyrunner._driver.run import Phase, Run
+from prefect_anyrunner._outcomes.inputs import inputs_text
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.private import ResultRecord
@@ -171,6 +172,7 @@ class RunLedger:
             worker=end.worker,
             runner=self._runner_name,
             map_index=run.future.map_index,
+            inputs="" if end.status in (Status.COMPLETED, Status.BLOCKED) else inputs_text(run.parameters),
             _value=end.value,
         )
 

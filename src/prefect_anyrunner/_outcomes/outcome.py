@@ -29,11 +29,12 @@ class Outcome:
     `map_index` is its place in the `map` that submitted it, None where none did or a stock runner does not tell.
     `error` is what stands in a `TaskRunsFailed`: when FAILED the exception that the body raised, else one of Prefect's
     (`CrashedRun`, `CancelledRun`, `UpstreamTaskError`, `UnfinishedRun`); None when COMPLETED. `upstream` names the runs
-    to blame when BLOCKED.
+    to blame when BLOCKED. `inputs` are the arguments of a run that failed, crashed or was cancelled, as a short text
+    without secrets; empty on stock runners.
 
     Two outcomes are equal when they tell the same: place, run, status, value, type and args of the error (rule O2).
-    Times, worker and runner are left out. Pickled, an outcome carries its value (made first, if it was lazy) and its
-    error (a stand-in if it cannot travel); its `state` goes without data, which would be the same things again.
+    Times, worker, runner and inputs are left out. Pickled, an outcome carries its value (made first, if it was lazy)
+    and its error (a stand-in if it cannot travel); its `state` goes without data, which would be the same things again.
     """
 
     index: int = 0
@@ -51,6 +52,7 @@ class Outcome:
     worker: str | None = None
     runner: str | None = None
     map_index: int | None = None
+    inputs: str = ""
     _value: Any = field(default=None, repr=False)
 
     @property

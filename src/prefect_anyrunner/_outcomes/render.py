@@ -9,11 +9,22 @@ from collections.abc import Iterable, Sequence
 from prefect_anyrunner._base.safe_text import clipped, described, error_text
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
+from prefect_anyrunner._prefect.pages import task_run_pages
 
 MAX_NAMED = 8
 """Number of runs, or ranges of runs, that one list in a message names before it counts the rest."""
+MAX_NAMED_IN_MESSAGE = 4
+"""The same number for the message of a failure, which has a text for each kind, too."""
+MAX_MESSAGE = 600
+"""Characters of the kinds of failure in a message: chats and pages of Prefect cut longer ones."""
+MAX_WHY = 80
+"""Characters of each error's text in such a message."""
 MAX_KINDS = 8
 """Number of kinds of failure that a message names before it counts the rest."""
+MAX_GROUPS = 10
+"""Number of groups of alike failures that a text describes before it counts the rest."""
+MAX_EXAMPLES = 3
+"""Number of runs of each group that a text describes."""
 
 
 def ranges(numbers: Iterable[int]) -> list[str]:
@@ -39,7 +50,12 @@ def _place(outcome: Outcome) -> int | str:
     return outcome.path[-1] if outcome.path else ""
 
 
-def labels(outcomes: Sequence[Outcome], *, together: bool = False) -> str:
+def label_with_inputs(outcome: Outcome) -> str:
+    """Return the short name of one run with its arguments, where they are known: `load[3] day='wed'`."""
+    return f"{label(outcome)} {outcome.inputs}" if outcome.inputs else label(outcome)
+
+
+def labels(outcomes: Sequence[Outcome], *, together: bool = False, at_most: int = MAX_NAMED) -> str:
     """Return the names of several runs: neighbours are joined, the first ones are named and the rest are counted.
 
     Example: `load[3], load[7-9], load[20], and 12 more`; with `together` each task has one bracket, `load[3, 7-9, 20]`.
@@ -51,7 +67,7 @@ def labels(outcomes: Sequence[Outcome], *, together: bool = False) -> str:
     covered = 0
     for task, runs in by_task.items():
         places = _places(runs)
-        shown = places[: MAX_NAMED - len(texts)]
+        shown = places[: at_most - len(texts)]
         covered += sum(size for _, size in shown)
         if together and shown and shown[0][0]:
             texts.append(f"{task}[{', '.join(place for place, _ in shown)}]")
@@ -86,20 +102,12 @@ def kind_of(outcome: Outcome) -> str:
 def headline(
     members: Sequence[Outcome], *, total: int, blocked: int = 0, withdrawn: int = 0, tolerated: int = 0
 ) -> str:
-    """Return the message of a `TaskRunsFailed`.
+    """Return the message of a `TaskRunsFailed`, short enough for a flow run's state and for a chat.
 
-    `3 of 1000 task runs failed: 2 ValueError (load[3], load[17]), 1 crashed (load[20]); 5 blocked by them`
+    `3 of 9 task runs failed: 2 ValueError: no day 3 (load[3], load[7]), 1 crashed: its worker died (load[8]); 1 blocked
+    by them`. The text is that of the first run of its kind.
     """
-    kinds: dict[str, list[Outcome]] = {}
-    for member in members:
-        kinds.setdefault(kind_of(member), []).append(member)
-    # Errors of bodies come before other ends; within each, the most frequent kind first, ties in submission order.
-    order = sorted(kinds.items(), key=lambda kind: (kind[1][0].status is not Status.FAILED, -len(kind[1])))
-    parts = [f"{len(runs)} {clipped(kind, 60)} ({labels(runs)})" for kind, runs in order[:MAX_KINDS]]
-    if len(order) > MAX_KINDS:
-        rest = sum(len(runs) for _, runs in order[MAX_KINDS:])
-        parts.append(f"{rest} of {len(order) - MAX_KINDS} other kinds")
-    text = f"{len(members)} of {total} task run{'' if total == 1 else 's'} failed: {', '.join(parts)}"
+    text = f"{len(members)} of {total} task run{'' if total == 1 else 's'} failed: {_kinds(members)}"
     if tolerated:
         text += f"; {tolerated} would have been tolerated"
     if blocked:
@@ -109,18 +117,69 @@ def headline(
     return text
 
 
+def part_headline(members: Sequence[Outcome], whole: int) -> str:
+    """Return the message of a part of a `TaskRunsFailed` with `whole` members, as `except*` and `split` make it."""
+    return f"{len(members)} of {whole} failed task run{'' if whole == 1 else 's'}: {_kinds(members)}"
+
+
+def _kinds(members: Sequence[Outcome]) -> str:
+    """Return the kinds of failures with their counts, a text and some runs, in at most about `MAX_MESSAGE` characters.
+
+    Errors of bodies come before other ends; within each, the most frequent kind first, ties in submission order.
+    """
+    kinds: dict[str, list[Outcome]] = {}
+    for member in members:
+        kinds.setdefault(kind_of(member), []).append(member)
+    order = sorted(kinds.items(), key=lambda kind: (kind[1][0].status is not Status.FAILED, -len(kind[1])))
+    parts: list[str] = []
+    for kind, runs in order[:MAX_KINDS]:
+        why = _why(runs[0])
+        names = clipped(labels(runs, at_most=MAX_NAMED_IN_MESSAGE), 120)
+        part = f"{len(runs)} {clipped(kind, 60)}{f': {why}' if why else ''} ({names})"
+        if parts and len(", ".join([*parts, part])) > MAX_MESSAGE:
+            break
+        parts.append(part)
+    if rest := order[len(parts) :]:
+        parts.append(f"{sum(len(runs) for _, runs in rest)} of {len(rest)} other kind{'' if len(rest) == 1 else 's'}")
+    return ", ".join(parts)
+
+
+_SUBJECT = re.compile(r"^Task run '[^']*' crashed: ")
+_RANDOM = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|\w+://[^\s,;)]+")
+
+
+def _why(outcome: Outcome) -> str:
+    """Return why a run failed, for a message that must be the same in every flow run.
+
+    So names of runs, ids and addresses are left out of texts that the runner wrote.
+    """
+    error = outcome.error
+    if error is None or outcome.status in (Status.CANCELLED, Status.UNFINISHED):  # the status says it all
+        return ""
+    if outcome.status is Status.BLOCKED:  # the text names the upstream run
+        return "" if error.__cause__ is None else described(error.__cause__, MAX_WHY)
+    text = error_text(error)
+    if outcome.status is Status.CRASHED:
+        text = _RANDOM.sub("…", _SUBJECT.sub("", text))
+    return clipped(text, MAX_WHY)
+
+
 _VARYING = re.compile(
     r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|(['\"]).*?\1|(?:/[\w.+-]+){2,}|\d+(?:\.\d+)?"
 )
 
 
 def fingerprint(outcome: Outcome) -> tuple[object, ...]:
-    """Return the facts that alike failures share: status, type, raising line, and text without its varying parts."""
+    """Return the facts that alike failures share: status, type, and the raising line.
+
+    Where a body raised nothing, as in a crash, the text without its varying parts takes the place of the line.
+    """
     error = outcome.error
     if error is None:
         return (outcome.status,)
+    where = raised_at(error) if outcome.status is Status.FAILED else ""
     kind = type(error)
-    return (outcome.status, kind.__module__, kind.__qualname__, _VARYING.sub("…", error_text(error)), raised_at(error))
+    return (outcome.status, kind.__module__, kind.__qualname__, where or _VARYING.sub("…", error_text(error)))
 
 
 def raised_at(error: BaseException) -> str:
@@ -142,6 +201,30 @@ def alike(outcomes: Iterable[Outcome]) -> list[tuple[Outcome, ...]]:
     return sorted((tuple(group) for group in groups.values()), key=lambda group: -len(group))
 
 
+def _examples(group: Sequence[Outcome]) -> list[Outcome]:
+    """Return some runs of a group: those whose texts differ come first, then the first ones."""
+    by_text: dict[str, Outcome] = {}
+    for outcome in group:
+        by_text.setdefault(error_text(outcome.error) if outcome.error is not None else "", outcome)
+    chosen = list(by_text.values())[:MAX_EXAMPLES]
+    more = [outcome for outcome in group[:MAX_EXAMPLES] if not any(outcome is each for each in chosen)]
+    return sorted(chosen + more[: MAX_EXAMPLES - len(chosen)], key=lambda outcome: outcome.index)
+
+
+def run_line(outcome: Outcome, group: Sequence[Outcome], pages: str | None) -> str:
+    """Return one line that finds a run again: `load[2] day='wed' (load-c7b): no such day  http://.../task-run/...`.
+
+    The line holds the error's text if it is not that of the group's first run. `pages`: what `task_run_pages` returns.
+    """
+    text = label_with_inputs(outcome)
+    if outcome.task_run_name:
+        text += f" ({clipped(outcome.task_run_name, 80)})"
+    error, first = outcome.error, group[0].error
+    if error is not None and first is not None and (differing := error_text(error)) != error_text(first):
+        text += f": {differing}"
+    return f"{text}  {pages}{outcome.task_run_id}" if pages and outcome.task_run_id else text
+
+
 def group_line(group: Sequence[Outcome]) -> str:
     """Return one line for a group of alike failures, `40 x ValueError: bad day 3 (load.py:7 in load): load[3, 7-9]`."""
     first = group[0]
@@ -152,10 +235,18 @@ def group_line(group: Sequence[Outcome]) -> str:
     return f"{len(group)} x {what}{f' ({where})' if where else ''}: {labels(group, together=True)}"
 
 
-def group_lines(outcomes: Iterable[Outcome], limit: int = 20) -> list[str]:
-    """Return a line for each group of alike failures: at most `limit`, and one that counts the rest."""
+def group_lines(outcomes: Iterable[Outcome], limit: int = MAX_GROUPS) -> list[str]:
+    """Return a line for each group of alike failures, with some of its runs on indented lines below it.
+
+    Only the first `limit` groups have lines; one more line counts the rest.
+    """
     groups = alike(outcomes)
-    lines = [group_line(group) for group in groups[:limit]]
+    pages = task_run_pages() if groups else None
+    lines = []
+    for group in groups[:limit]:
+        lines.append(group_line(group))
+        runs = [run_line(run, group, pages) for run in _examples(group)]
+        lines += [f"    {line}" for line, run in zip(runs, _examples(group), strict=True) if line != label(run)]
     if len(groups) > limit:
         lines.append(f"… and {sum(map(len, groups[limit:]))} more in {len(groups) - limit} other groups")
     return lines

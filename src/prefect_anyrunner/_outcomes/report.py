@@ -14,12 +14,11 @@ from prefect_anyrunner._base.safe_text import error_text
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.failure import TaskRunsFailed
 from prefect_anyrunner._outcomes.outcome import Outcome
-from prefect_anyrunner._outcomes.render import alike, counted, group_lines, headline, kind_of, label
+from prefect_anyrunner._outcomes.render import alike, counted, group_lines, headline, kind_of, label, label_with_inputs
 from prefect_anyrunner._outcomes.rows import Rows
+from prefect_anyrunner._prefect.pages import task_run_pages
 
 _RAISE: Any = object()
-GROUPS_IN_NOTE = 10
-"""Number of groups of alike failures that the note on a `TaskRunsFailed` lists."""
 
 
 @public
@@ -81,8 +80,8 @@ class Report(Sequence[Outcome]):
     def groups(self) -> list[tuple[Outcome, ...]]:
         """Return the failures in groups of alike ones, the largest group first.
 
-        Two failures are alike if they have the same status and type, were raised at the same line, and their texts
-        differ only in numbers, quoted words, paths and ids.
+        Two failures are alike if they have the same status and type and were raised at the same line. Those that no
+        line raised, as crashes, are alike if their texts differ only in numbers, quoted words, paths and ids.
         """
         return alike(self.failures)
 
@@ -115,8 +114,9 @@ class Report(Sequence[Outcome]):
         members = self._members()
         if len(members) <= self.tolerated:
             return
+        pages = task_run_pages()
         for member in members:
-            _note(member)
+            _note(member, pages)
         distinct = _distinct(self.failures)
         completed = {outcome.task_run_id for outcome in self.outcomes if outcome.status is Status.COMPLETED}
         statuses = Counter(outcome.status for outcome in distinct)
@@ -127,10 +127,7 @@ class Report(Sequence[Outcome]):
             withdrawn=sum(outcome.index in self.withdrawn for outcome in distinct),
             tolerated=self.tolerated,
         )
-        group = TaskRunsFailed(message, [_error_of(member) for member in members], members)
-        if len(members) > 1:  # Python prints only 15 members of a group, so this note summarises all of them
-            group.add_note("\n".join(group_lines(members, GROUPS_IN_NOTE)))
-        raise group
+        raise TaskRunsFailed(message, [_error_of(member) for member in members], members)
 
     def _members(self) -> list[Outcome]:
         """Return the outcomes whose errors are members: each run once, a blocked one only if its root is not here."""
@@ -150,6 +147,7 @@ class Report(Sequence[Outcome]):
 
     def to_json(self) -> str:
         """Return the report as JSON text, without values: counts, groups, and a record for each outcome."""
+        pages = task_run_pages()
         return json.dumps(
             {
                 "ok": self.ok,
@@ -164,7 +162,7 @@ class Report(Sequence[Outcome]):
                     }
                     for group in self.groups()
                 ],
-                "outcomes": [_record(outcome) for outcome in self.outcomes],
+                "outcomes": [_record(outcome, pages) for outcome in self.outcomes],
             },
             indent=2,
         )
@@ -187,25 +185,27 @@ def _error_of(member: Outcome) -> Exception:
     return member.error
 
 
-def _note(outcome: Outcome) -> None:
-    """Add a note to the error that names its run, once for each run."""
+def _note(outcome: Outcome, pages: str | None) -> None:
+    """Add a note to the error that names its run, once for each run. `pages`: what `task_run_pages` returns."""
     error = outcome.error
     if error is None:
         return
     start = f"Task run {outcome.task_run_id}:"
-    facts = [label(outcome)]
+    facts = [label_with_inputs(outcome)]
     if outcome.task_run_name:
         facts.append(f"named {outcome.task_run_name!r}")
     if outcome.runner:
         facts.append(f"on {outcome.runner}")
     if outcome.worker:
         facts.append(f"worker {outcome.worker}")
+    if pages and outcome.task_run_id:
+        facts.append(f"{pages}{outcome.task_run_id}")
     with suppress(Exception):  # a class may refuse notes, and the failure itself matters more
         if not any(str(note).startswith(start) for note in getattr(error, "__notes__", ())):
             error.add_note(f"{start} {', '.join(facts)}")
 
 
-def _record(outcome: Outcome) -> dict[str, Any]:
+def _record(outcome: Outcome, pages: str | None) -> dict[str, Any]:
     error = outcome.error
     return {
         "index": outcome.index,
@@ -213,6 +213,8 @@ def _record(outcome: Outcome) -> dict[str, Any]:
         "task": outcome.task_name,
         "task_run_id": str(outcome.task_run_id) if outcome.task_run_id else None,
         "task_run_name": outcome.task_run_name,
+        "url": f"{pages}{outcome.task_run_id}" if pages and outcome.task_run_id else None,
+        "inputs": outcome.inputs,
         "status": outcome.status.value,
         "error": None if error is None else {"type": type(error).__name__, "text": error_text(error)},
         "upstream": [str(run_id) for run_id in outcome.upstream],

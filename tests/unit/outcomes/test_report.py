@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import pickle
 import uuid
+from collections.abc import Iterator
 
 import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from prefect_anyrunner import Outcome, Report, Status, TaskRunsFailed, settle
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
@@ -26,6 +28,12 @@ def raise_elsewhere(text: str) -> ValueError:
         raise ValueError(text)
     except ValueError as error:
         return error
+
+
+@pytest.fixture(autouse=True)
+def no_pages() -> Iterator[None]:
+    with temporary_settings({PREFECT_UI_URL: "", PREFECT_API_URL: None}):
+        yield
 
 
 def report() -> Report:
@@ -58,24 +66,38 @@ def test_a_report_counts_statuses_and_lists_failures() -> None:
 
 
 def test_alike_failures_are_one_group_and_the_largest_group_is_first() -> None:
-    """Numbers, quoted words and paths may differ; type, text and the raising line may not."""
+    """The texts may differ; type and the raising line may not."""
     groups = [[outcome.index for outcome in group] for group in report().groups()]
-    assert groups == [[1, 3], [2], [4], [5]]
+    assert groups == [[1, 3, 5], [2], [4]]
+
+
+def test_failures_that_no_line_raised_are_alike_by_their_texts() -> None:
+    texts = ["no file '/data/a.csv' at 0xf00", "no file '/data/b.csv' at 0xbaa", "other text"]
+    report = settle([FakeFuture().fails(ValueError(text)) for text in texts] + [FakeFuture().crashes(t) for t in texts])
+    assert [[outcome.index for outcome in group] for group in report.groups()] == [[0, 1], [3, 4], [2], [5]]
 
 
 def test_a_summary_has_a_line_for_each_group() -> None:
     lines = report().summary().splitlines()
     assert lines[0] == "6 task runs: 1 completed, 4 failed, 1 crashed"
-    assert lines[1].startswith("  2 x ValueError: no file '/data/a.csv' at 0xf00 (test_report.py:")
-    assert lines[1].endswith(" in raise_value_error): load[1, 3]")
-    assert lines[2] == "  1 x crashed: its worker died: save[2]"
+    assert lines[1].startswith("  3 x ValueError: no file '/data/a.csv' at 0xf00 (test_report.py:")
+    assert lines[1].endswith(" in raise_value_error): load[1, 3, 5]")
+    assert lines[2].startswith("      load[1] (load-")
+    assert "  1 x crashed: its worker died: save[2]" in lines
 
 
 def test_a_summary_of_very_many_groups_is_cut() -> None:
     many = settle([FakeFuture().fails(type(f"E{'x' * number}", (Exception,), {})()) for number in range(50)])
     lines = many.summary().splitlines()
-    assert len(lines) == 22
-    assert lines[-1] == "  … and 30 more in 30 other groups"
+    assert len(lines) == 1 + 10 * 2 + 1
+    assert lines[-1] == "  … and 40 more in 40 other groups"
+
+
+def test_a_summary_shows_runs_whose_texts_differ_first() -> None:
+    futures = [FakeFuture().fails(raise_value_error(f"no file '/data/{name}.csv'")) for name in "aaaabaaac"]
+    lines = [line for line in settle(futures).summary().splitlines() if line.startswith("      ")]
+    assert [line.partition(" (")[0].strip() for line in lines] == ["load[0]", "load[4]", "load[8]"]
+    assert [": no file" in line for line in lines] == [False, True, True]
 
 
 def test_results_raise_without_a_default() -> None:
@@ -90,10 +112,11 @@ def test_json_contains_everything_but_values() -> None:
     assert data["counts"] == {"completed": 1, "failed": 4, "crashed": 1}
     assert data["total"] == 6
     assert data["ok"] is False
-    assert data["groups"][0]["runs"] == ["load[1]", "load[3]"]
+    assert data["groups"][0]["runs"] == ["load[1]", "load[3]", "load[5]"]
     record = data["outcomes"][2]
     assert record["status"] == "crashed"
     assert record["error"] == {"type": "CrashedRun", "text": "its worker died"}
+    assert record["inputs"] == "" and "url" in record
     assert uuid.UUID(record["task_run_id"])
     assert "value" not in data["outcomes"][0]
 
