@@ -15,9 +15,8 @@ import itertools
 import os
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
@@ -28,6 +27,8 @@ from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL
 
 from prefect_anyrunner._publishing.backlog import Backlog, Waiting
 from prefect_anyrunner._publishing.change import Change
+from prefect_anyrunner._publishing.in_flight import InFlight, Sent
+from prefect_anyrunner._publishing.open_changes import OpenChange, OpenChanges
 from prefect_anyrunner._publishing.pace import Pace, Questions
 from prefect_anyrunner._publishing.recorded import count_recorded, missing_ends
 from prefect_anyrunner._publishing.source import Source
@@ -42,26 +43,6 @@ _ASKED = 100
 """Changes that one question is about."""
 _EMITTED = 50
 """Changes that are emitted before the next look at what else is to do."""
-
-
-@dataclass(slots=True)
-class _Open:
-    """A change of a run that has not ended with it; nobody misses it once the run has ended."""
-
-    number: int
-    source: Source
-    change: Change
-    context: contextvars.Context | None
-    due: float = 0.0
-    ended: bool = False
-
-
-@dataclass(slots=True)
-class _Sent:
-    """A change on its way."""
-
-    source: Source
-    change: Change
 
 
 class _Emission(NamedTuple):
@@ -87,12 +68,9 @@ class Publisher:
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
         self._kept: Backlog[Source] = Backlog()
-        self._opens: deque[_Open] = deque()
-        self._late: deque[_Open] = deque()
-        self._opens_of: dict[UUID, list[_Open]] = {}
+        self._opens = OpenChanges()
         self._calls: deque[Callable[[], None]] = deque()
-        self._sent: OrderedDict[UUID, _Sent] = OrderedDict()
-        self._recorded_of_sent = 0  # as the last question says, of the oldest
+        self._sent = InFlight()
         self._behind = False
         self._urgent = 0  # threads that wait for something to be recorded
         self._questions = Questions()
@@ -108,9 +86,8 @@ class Publisher:
         It is left out if the run has ended by the time that the server has room for it.
         """
         with self._state:
-            entry = _Open(next(self._numbers), source, change, context, time.monotonic() + after)
-            (self._late if after else self._opens).append(entry)
-            self._opens_of.setdefault(change.run_id, []).append(entry)
+            due = time.monotonic() + after if after else 0.0
+            self._opens.add(OpenChange(next(self._numbers), source, change, context, due))
             self._wake()
 
     def put(self, source: Source, change: Change, context: contextvars.Context | None = None) -> None:
@@ -139,8 +116,7 @@ class Publisher:
     def forget_open(self, run_id: UUID) -> None:
         """Leave out what has not been published of a run that has ended."""
         with self._state:
-            for entry in self._opens_of.pop(run_id, ()):
-                entry.ended = True
+            self._opens.end(run_id)
 
     def call(self, function: Callable[[], None]) -> None:
         """Call a function soon in the publisher's thread. It must not raise."""
@@ -157,12 +133,7 @@ class Publisher:
     def take(self, source: Source) -> list[Taken]:
         """Return the ends of a source that the API has not been seen to record, and forget about them."""
         with self._state:
-            taken = []
-            for run_id in [run_id for run_id, sent in self._sent.items() if sent.source is source]:
-                sent = self._sent.pop(run_id)
-                if sent.change.is_end:
-                    taken.append(Taken(sent.change.pack(), was_sent=True))
-            self._recorded_of_sent = min(self._recorded_of_sent, len(self._sent))
+            taken = [Taken(change.pack(), was_sent=True) for change in self._sent.take(source)]
             taken += [Taken(each.packed, was_sent=False) for each in self._kept.take(source) if each.change.is_end]
             source.unrecorded = 0
             self._state.notify_all()
@@ -171,7 +142,7 @@ class Publisher:
     def waiting(self, source: Source) -> int:
         """Return how many ends of a source have not been sent."""
         with self._state:
-            return source.unrecorded - sum(sent.source is source and sent.change.is_end for sent in self._sent.values())
+            return source.unrecorded - self._sent.ends_of(source)
 
     def wait(self, source: Source, patience: float, *, limit: float | None = None, on_wait: Callable[[], None]) -> int:
         """Wait until the API has recorded every end of a source; return how many it has not.
@@ -232,16 +203,11 @@ class Publisher:
                 self._state.notify_all()
 
     def _next_batch(self) -> list[_Emission]:
-        now = time.monotonic()
-        while self._late and (self._late[0].ended or self._late[0].due <= now):
-            entry = self._late.popleft()
-            if not entry.ended:
-                self._opens.append(entry)
         batch: list[_Emission] = []
         if self._questions.unanswered and self._sent:  # what is on its way may be lost, and more would be lost with it
             return batch
         window = min(max(self.pace.per_second() * _WINDOW_SECONDS, LEAST_WINDOW), MOST_WINDOW)
-        room = window - (len(self._sent) - self._recorded_of_sent)
+        room = window - (len(self._sent) - self._sent.recorded)
         while len(batch) < _EMITTED:
             if room <= 0:
                 self._behind = bool(self._opens or len(self._kept))
@@ -261,34 +227,19 @@ class Publisher:
 
     def _next(self) -> _Emission | None:
         """Return the change to publish next: in their order, but while the server is behind, ends go first."""
-        while self._opens and self._opens[0].ended and self._behind:
+        entry, number = self._opens.first(leave_out_ended=self._behind), self._kept.next_number
+        if entry is not None and (number is None or (not self._behind and entry.number < number)):
             self._opens.popleft()
-        number = self._kept.next_number
-        if self._opens and (number is None or (not self._behind and self._opens[0].number < number)):
-            entry = self._opens.popleft()
-            self._drop_from_index(entry)
             return _Emission(entry.source, entry.change, entry.context)
         if number is None:
             return None
         waiting = self._kept.popleft()
         return _Emission(waiting.source, waiting.change, waiting.context)
 
-    def _drop_from_index(self, entry: _Open) -> None:
-        run_id = entry.change.run_id
-        entries = self._opens_of.get(run_id)
-        if entries is not None:
-            entries.remove(entry)
-            if not entries:
-                del self._opens_of[run_id]
-
     def _track(self, source: Source, change: Change) -> None:
-        earlier = self._sent.pop(change.run_id, None)
-        if earlier is not None and earlier.change.is_end:
-            earlier.source.unrecorded -= 1  # the later end says all
         if not self._sent:
             self._questions.began()
-        self._sent[change.run_id] = _Sent(source, change)
-        self._recorded_of_sent = min(self._recorded_of_sent, len(self._sent))
+        self._sent.add(source, change)
 
     # --- questions -----------------------------------------------------------------------------------------------
 
@@ -296,19 +247,20 @@ class Publisher:
         return bool(self._sent) and self._questions.due(urgent=self._urgent > 0 or self._behind) <= time.monotonic()
 
     def _seconds_until_due(self) -> float | None:
-        moments = [self._late[0].due] if self._late else []
+        due = self._opens.next_due()
+        moments = [due] if due is not None else []
         if self._sent:
             moments.append(self._questions.due(urgent=self._urgent > 0 or self._behind))
         return max(min(moments) - time.monotonic(), 0.001) if moments else None
 
     def _ask(self, client: SyncPrefectClient) -> None:
         with self._state:
-            asked = list(itertools.islice(self._sent.items(), _ASKED))
+            asked = self._sent.oldest(_ASKED)
         try:
-            recorded = count_recorded(client, [sent.change for _, sent in asked])
+            recorded = count_recorded(client, [sent.change for sent in asked])
             missing: list[Change] | None = None
             if recorded < len(asked) and self._questions.is_stuck(recorded):
-                missing = missing_ends(client, [sent.change for _, sent in asked if sent.change.is_end])
+                missing = missing_ends(client, [sent.change for sent in asked if sent.change.is_end])
         except httpx.HTTPError:
             self._questions.failed()
             return
@@ -320,33 +272,19 @@ class Publisher:
             if missing is not None:
                 self._send_again(asked, missing)
             elif recorded >= len(asked):
-                self._done(asked)
+                self.pace.add(self._sent.let_go(asked))
             else:
-                self._recorded_of_sent = recorded
-            self.pace.note(self._recorded_of_sent)
+                self._sent.recorded = recorded
+            self.pace.note(self._sent.recorded)
             self._questions.answered(recorded, of=len(asked), per_second=self.pace.per_second())
             self._state.notify_all()
 
-    def _done(self, asked: list[tuple[UUID, _Sent]]) -> None:
-        """Let go of what the API has recorded."""
-        done = 0
-        for run_id, sent in asked:
-            if self._sent.get(run_id) is sent:
-                del self._sent[run_id]
-                done += 1
-                if sent.change.is_end:
-                    sent.source.unrecorded -= 1
-        self._recorded_of_sent = 0
-        self.pace.add(done)
-
-    def _send_again(self, asked: list[tuple[UUID, _Sent]], missing: list[Change]) -> None:
+    def _send_again(self, asked: list[Sent], missing: list[Change]) -> None:
         """Put in line once more what the API does not have, because it was lost on its way; let go of the rest."""
         lost = {change.run_id for change in missing}
-        self._done([(run_id, sent) for run_id, sent in asked if run_id not in lost])
-        for run_id, sent in asked:
-            if run_id in lost and self._sent.get(run_id) is sent:
-                del self._sent[run_id]
-                self._put(sent.source, sent.change)
+        self.pace.add(self._sent.let_go([sent for sent in asked if sent.change.run_id not in lost]))
+        for sent in self._sent.remove([sent for sent in asked if sent.change.run_id in lost]):
+            self._put(sent.source, sent.change)
 
 
 def _emit(source: Source, change: Change, context: contextvars.Context | None) -> None:
