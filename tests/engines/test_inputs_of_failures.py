@@ -10,7 +10,7 @@ import pytest
 from prefect import flow, task, unmapped
 from prefect.settings import PREFECT_UI_URL, temporary_settings
 
-from prefect_anyrunner import Report, Status, TaskRunsFailed, settle
+from prefect_anyrunner import Report, Status, TaskRunsFailed, gather, settle
 from tests.engines.four_runners import OURS
 
 pytestmark = pytest.mark.parametrize("kind", OURS)
@@ -30,6 +30,12 @@ def load(day: str, token: str, size: int) -> None:
 @task
 def leaves(day: str) -> None:
     sys.exit(3)
+
+
+@task
+def parse(row: int) -> None:
+    if row % 2:
+        raise ValueError(f"row {row}: cannot parse")
 
 
 def failures_of(runner: Any) -> Report:
@@ -61,3 +67,12 @@ def test_a_failure_says_its_input_and_its_name_and_its_page(runner: Any) -> None
         (note,) = raised.value.exceptions[0].__notes__
         assert f"load[2] {failed.inputs}, named 'load-wed', on " in note
         assert note.endswith(page)
+
+
+def test_the_state_of_the_flow_says_why(runner: Any) -> None:
+    @flow(task_runner=runner)
+    def nightly() -> None:
+        gather(parse.map(range(6)))
+
+    message = str(nightly(return_state=True).message)
+    assert "TaskRunsFailed: 3 of 6 task runs failed: 3 ValueError: row 1: cannot parse (parse[1], parse[3]" in message

@@ -57,7 +57,7 @@ def test_census(runner: str, tmp_path: Path) -> None:
     errors: list[Any] = list(failed.value.exceptions)
     assert [(type(error), error.filename) for error in errors] == [(SyntaxError, "bad.py"), (SyntaxError, "latin.py")]
     assert errors[0].lineno == 1
-    assert str(failed.value).startswith("2 of 4 task runs failed: 2 SyntaxError (count[0], count[3])")
+    assert str(failed.value).startswith("2 of 4 task runs failed: 2 SyntaxError: ")
     for name in ("bad.py", "latin.py"):
         (tmp_path / name).unlink()
     assert census(str(tmp_path)) == {"good": {"lines": 5, "functions": 2, "classes": 1}}

@@ -120,7 +120,7 @@ def test_combined_failure_is_shown_by_its_groups(pytester: pytest.Pytester) -> N
     result.stdout.fnmatch_lines(
         [
             "test_combined_failure_is_shown_by_its_groups.py:4: doubles([[]1, -2, 3, -4[]])",
-            "TaskRunsFailed: 2 of 4 task runs failed: 2 ValueError (double[[]1[]], double[[]3[]])",
+            "TaskRunsFailed: 2 of 4 task runs failed: 2 ValueError: -2 is negative (double[[]1[]], double[[]3[]])",
             "  2 x ValueError: -2 is negative (flows.py:10 in double): double[[]1, 3[]]",
         ]
     )

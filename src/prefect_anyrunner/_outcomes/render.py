@@ -13,6 +13,12 @@ from prefect_anyrunner._prefect.pages import task_run_pages
 
 MAX_NAMED = 8
 """Number of runs, or ranges of runs, that one list in a message names before it counts the rest."""
+MAX_NAMED_IN_MESSAGE = 4
+"""The same number for the message of a failure, which has a text for each kind, too."""
+MAX_MESSAGE = 600
+"""Characters of the kinds of failure in a message: chats and pages of Prefect cut longer ones."""
+MAX_WHY = 80
+"""Characters of each error's text in such a message."""
 MAX_KINDS = 8
 """Number of kinds of failure that a message names before it counts the rest."""
 MAX_GROUPS = 10
@@ -49,7 +55,7 @@ def label_with_inputs(outcome: Outcome) -> str:
     return f"{label(outcome)} {outcome.inputs}" if outcome.inputs else label(outcome)
 
 
-def labels(outcomes: Sequence[Outcome], *, together: bool = False) -> str:
+def labels(outcomes: Sequence[Outcome], *, together: bool = False, at_most: int = MAX_NAMED) -> str:
     """Return the names of several runs: neighbours are joined, the first ones are named and the rest are counted.
 
     Example: `load[3], load[7-9], load[20], and 12 more`; with `together` each task has one bracket, `load[3, 7-9, 20]`.
@@ -61,7 +67,7 @@ def labels(outcomes: Sequence[Outcome], *, together: bool = False) -> str:
     covered = 0
     for task, runs in by_task.items():
         places = _places(runs)
-        shown = places[: MAX_NAMED - len(texts)]
+        shown = places[: at_most - len(texts)]
         covered += sum(size for _, size in shown)
         if together and shown and shown[0][0]:
             texts.append(f"{task}[{', '.join(place for place, _ in shown)}]")
@@ -96,20 +102,12 @@ def kind_of(outcome: Outcome) -> str:
 def headline(
     members: Sequence[Outcome], *, total: int, blocked: int = 0, withdrawn: int = 0, tolerated: int = 0
 ) -> str:
-    """Return the message of a `TaskRunsFailed`.
+    """Return the message of a `TaskRunsFailed`, short enough for a flow run's state and for a chat.
 
-    `3 of 1000 task runs failed: 2 ValueError (load[3], load[17]), 1 crashed (load[20]); 5 blocked by them`
+    `3 of 9 task runs failed: 2 ValueError: no day 3 (load[3], load[7]), 1 crashed: its worker died (load[8]); 1 blocked
+    by them`. The text is that of the first run of its kind.
     """
-    kinds: dict[str, list[Outcome]] = {}
-    for member in members:
-        kinds.setdefault(kind_of(member), []).append(member)
-    # Errors of bodies come before other ends; within each, the most frequent kind first, ties in submission order.
-    order = sorted(kinds.items(), key=lambda kind: (kind[1][0].status is not Status.FAILED, -len(kind[1])))
-    parts = [f"{len(runs)} {clipped(kind, 60)} ({labels(runs)})" for kind, runs in order[:MAX_KINDS]]
-    if len(order) > MAX_KINDS:
-        rest = sum(len(runs) for _, runs in order[MAX_KINDS:])
-        parts.append(f"{rest} of {len(order) - MAX_KINDS} other kinds")
-    text = f"{len(members)} of {total} task run{'' if total == 1 else 's'} failed: {', '.join(parts)}"
+    text = f"{len(members)} of {total} task run{'' if total == 1 else 's'} failed: {_kinds(members)}"
     if tolerated:
         text += f"; {tolerated} would have been tolerated"
     if blocked:
@@ -117,6 +115,53 @@ def headline(
     if withdrawn:
         text += f"; {withdrawn} cancelled because of them"
     return text
+
+
+def part_headline(members: Sequence[Outcome], whole: int) -> str:
+    """Return the message of a part of a `TaskRunsFailed` with `whole` members, as `except*` and `split` make it."""
+    return f"{len(members)} of {whole} failed task run{'' if whole == 1 else 's'}: {_kinds(members)}"
+
+
+def _kinds(members: Sequence[Outcome]) -> str:
+    """Return the kinds of failures with their counts, a text and some runs, in at most about `MAX_MESSAGE` characters.
+
+    Errors of bodies come before other ends; within each, the most frequent kind first, ties in submission order.
+    """
+    kinds: dict[str, list[Outcome]] = {}
+    for member in members:
+        kinds.setdefault(kind_of(member), []).append(member)
+    order = sorted(kinds.items(), key=lambda kind: (kind[1][0].status is not Status.FAILED, -len(kind[1])))
+    parts: list[str] = []
+    for kind, runs in order[:MAX_KINDS]:
+        why = _why(runs[0])
+        names = clipped(labels(runs, at_most=MAX_NAMED_IN_MESSAGE), 120)
+        part = f"{len(runs)} {clipped(kind, 60)}{f': {why}' if why else ''} ({names})"
+        if parts and len(", ".join([*parts, part])) > MAX_MESSAGE:
+            break
+        parts.append(part)
+    if rest := order[len(parts) :]:
+        parts.append(f"{sum(len(runs) for _, runs in rest)} of {len(rest)} other kind{'' if len(rest) == 1 else 's'}")
+    return ", ".join(parts)
+
+
+_SUBJECT = re.compile(r"^Task run '[^']*' crashed: ")
+_RANDOM = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|\w+://[^\s,;)]+")
+
+
+def _why(outcome: Outcome) -> str:
+    """Return why a run failed, for a message that must be the same in every flow run.
+
+    So names of runs, ids and addresses are left out of texts that the runner wrote.
+    """
+    error = outcome.error
+    if error is None or outcome.status in (Status.CANCELLED, Status.UNFINISHED):  # the status says it all
+        return ""
+    if outcome.status is Status.BLOCKED:  # the text names the upstream run
+        return "" if error.__cause__ is None else described(error.__cause__, MAX_WHY)
+    text = error_text(error)
+    if outcome.status is Status.CRASHED:
+        text = _RANDOM.sub("…", _SUBJECT.sub("", text))
+    return clipped(text, MAX_WHY)
 
 
 _VARYING = re.compile(

@@ -80,7 +80,7 @@ def test_a_tolerated_run_has_the_default_as_result() -> None:
 
 def test_one_failure_more_than_tolerated_raises_with_all_of_them() -> None:
     with pytest.raises(
-        TaskRunsFailed, match=r"^2 of 4 task runs failed: 2 ValueError \(load\[0-1\]\); 1 would have been"
+        TaskRunsFailed, match=r"^2 of 4 task runs failed: 2 ValueError: 0 \(load\[0-1\]\); 1 would have been"
     ):
         gather(many(2, 4), policy="tolerate=1")
 
