@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from prefect_anyrunner._base.errors import AnyRunnerError
 from prefect_anyrunner._base.public import public
 from prefect_anyrunner._outcomes.outcome import Outcome
+from prefect_anyrunner._outcomes.printed import is_printer, print_by_traceback, printed_members
+from prefect_anyrunner._outcomes.render import part_headline
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
 
@@ -22,20 +25,38 @@ class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
     each member's run, in the same order. The message counts all failures, also those that are not members because a
     member blocked them.
 
-    `except*`, `split` and `subgroup` keep the type and the outcomes that match. A pickle contains stand-ins for the
-    members that cannot be pickled; it refers to no future, runner or connection.
+    `except*`, `split` and `subgroup` keep the type and the outcomes that match; their message counts what they hold. A
+    pickle contains stand-ins for the members that cannot be pickled; it refers to no future, runner or connection.
+
+    Printed, it has one traceback for each group of alike failures, and the summary last. `ANYRUNNER_TRACEBACKS=all`
+    has all members printed. It is no more than that: whoever but a printer reads `exceptions` gets every member.
     """
 
     outcomes: tuple[Outcome, ...]
+    _printed: tuple[BaseException, ...] | None = None
 
     # Extra data has to come through __new__, positionally: BaseExceptionGroup takes no keywords.
     def __new__(cls, message: str, exceptions: Sequence[Exception], outcomes: Iterable[Outcome] = ()) -> TaskRunsFailed:
         self = super().__new__(cls, message, exceptions)
         self.outcomes = tuple(outcomes)
+        print_by_traceback()
         return self
 
     def __init__(self, message: str, exceptions: Sequence[Exception], outcomes: Iterable[Outcome] = ()) -> None:
         super().__init__(message, exceptions)
+
+    @property
+    def exceptions(self) -> tuple[Any, ...]:
+        """The members, in submission order. See `_outcomes/printed.py` for what a printer gets."""
+        members = super().exceptions
+        if not is_printer(sys._getframe(1)):
+            return members
+        if self._printed is None:  # kept, because printers ask twice and tell exceptions apart by their ids
+            self._printed = printed_members(members, self.outcomes, self.message)
+        return self._printed
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.message!r}, <{len(self.exceptions)} exceptions>)"
 
     def derive(self, excs: Sequence[Exception], /) -> TaskRunsFailed:  # type: ignore[override]  # typeshed: generic
         """Return a group of the same type with `excs` and their outcomes.
@@ -44,11 +65,10 @@ class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
         outcomes are found by the exceptions at the leaves.
         """
         kept = {id(leaf) for exc in excs for leaf in _leaves(exc)}
-        return type(self)(
-            self.message,
-            excs,
-            [outcome for outcome in self.outcomes if any(id(leaf) in kept for leaf in _leaves(outcome.error))],
-        )
+        outcomes = [outcome for outcome in self.outcomes if any(id(leaf) in kept for leaf in _leaves(outcome.error))]
+        is_part = 0 < len(outcomes) < len(self.outcomes)
+        message = part_headline(outcomes, len(self.outcomes)) if is_part else self.message
+        return type(self)(message, excs, outcomes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         number_of = {id(member): number for number, member in enumerate(self.exceptions)}

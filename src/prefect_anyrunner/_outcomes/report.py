@@ -19,8 +19,6 @@ from prefect_anyrunner._outcomes.rows import Rows
 from prefect_anyrunner._prefect.pages import task_run_pages
 
 _RAISE: Any = object()
-GROUPS_IN_NOTE = 10
-"""Number of groups of alike failures that the note on a `TaskRunsFailed` lists."""
 
 
 @public
@@ -129,10 +127,7 @@ class Report(Sequence[Outcome]):
             withdrawn=sum(outcome.index in self.withdrawn for outcome in distinct),
             tolerated=self.tolerated,
         )
-        group = TaskRunsFailed(message, [_error_of(member) for member in members], members)
-        if len(members) > 1:  # Python prints only 15 members of a group, so this note summarises all of them
-            group.add_note("\n".join(group_lines(members, GROUPS_IN_NOTE)))
-        raise group
+        raise TaskRunsFailed(message, [_error_of(member) for member in members], members)
 
     def _members(self) -> list[Outcome]:
         """Return the outcomes whose errors are members: each run once, a blocked one only if its root is not here."""

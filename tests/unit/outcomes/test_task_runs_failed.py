@@ -195,6 +195,9 @@ def test_split_and_subgroup_keep_type_and_outcomes() -> None:
     crashed, others = group.split(CrashedRun)
     assert isinstance(crashed, TaskRunsFailed)
     assert isinstance(others, TaskRunsFailed)
+    assert crashed.message == "1 of 3 failed task runs: 1 crashed: its worker died (load[20])"
+    assert others.message == "2 of 3 failed task runs: 2 ValueError: bad 3 (load[3], load[17])"
+    assert group.subgroup(Exception) is group
     assert [outcome.index for outcome in crashed.outcomes] == [20]
     assert [outcome.index for outcome in others.outcomes] == [3, 17]
     assert group.subgroup(KeyError) is None
@@ -265,12 +268,10 @@ def test_an_error_whose_str_raises_is_still_shown() -> None:
     )
 
 
-def test_a_note_summarises_the_members_that_python_does_not_print() -> None:
-    group = failed([FakeFuture().fails(ValueError(f"day {n}")) if n % 25 else FakeFuture().ends() for n in range(42)])
-    printed = "".join(traceback.format_exception(group))
-    assert "40 of 42 task runs failed: 40 ValueError: day 1 (load[1-24], load[26-41])" in printed
-    assert "40 x ValueError: day 1: load[1-24, 26-41]" in printed
-    assert "and 25 more exceptions" in printed
+def test_the_repr_is_short() -> None:
+    group = failed([FakeFuture().fails(ValueError("x" * 1000)) for _ in range(500)])
+    assert repr(group) == f"TaskRunsFailed({group.message!r}, <500 exceptions>)"
+    assert len(repr(group)) < 700
 
 
 def test_a_member_must_be_an_exception() -> None:
