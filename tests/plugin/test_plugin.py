@@ -106,7 +106,8 @@ def test_marker_picks_runners_and_capabilities(pytester: pytest.Pytester) -> Non
     result.stdout.fnmatch_lines(["SKIPPED*thread: what ends the process of a thread ends the flow with it"])
 
 
-def test_combined_failure_is_shown_by_its_groups(pytester: pytest.Pytester) -> None:
+def test_combined_failure_is_shown_by_its_groups(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     pytester.makepyfile(
         """
         from flows import doubles
@@ -119,12 +120,54 @@ def test_combined_failure_is_shown_by_its_groups(pytester: pytest.Pytester) -> N
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "test_combined_failure_is_shown_by_its_groups.py:4: doubles([[]1, -2, 3, -4[]])",
             "TaskRunsFailed: 2 of 4 task runs failed: 2 ValueError: -2 is negative (double[[]1[]], double[[]3[]])",
+            "test_combined_failure_is_shown_by_its_groups.py:4: doubles([[]1, -2, 3, -4[]])",
             "  2 x ValueError: -2 is negative (flows.py:10 in double): double[[]1, 3[]]",
+            "      double[[]1[]] number=-2 (double-*)*",
+            "      double[[]3[]] number=-4 (double-*): -4 is negative*",
+            "FAILED * - TaskRunsFailed: 2 of 4 task runs failed: *",
         ]
     )
     result.stdout.no_fnmatch_line("*prefect/task_engine.py*")
+
+
+def test_prefects_log_of_the_failures_is_left_out(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "INFO")
+    pytester.makepyfile(
+        """
+        import sys
+        from flows import AnyTaskRunner, flow, gather, task
+        from prefect import get_run_logger
+
+        @task
+        def odd(number):
+            get_run_logger().error("my log line %s", number)
+            print("my printed line", number, file=sys.stderr)
+            try:
+                int("x")
+            except ValueError as error:
+                raise KeyError(number) from error
+
+        @flow(task_runner=AnyTaskRunner())
+        def odds():
+            gather(odd.map(range(4)))
+
+        def test_etl(any_runner):
+            odds()
+        """
+    )
+    result = pytester.runpytest_subprocess("--anyrunner=thread,process")
+    result.assert_outcomes(failed=2)
+    shown = result.stdout.str()
+    assert "my log line 3" in shown and "my printed line 3" in shown
+    assert "Beginning flow run" in shown
+    assert "Traceback" not in shown and "Encountered exception" not in shown and "Finished in state" not in shown
+    result.stdout.fnmatch_lines(
+        ["* lines of Prefect's log about it are left out; ANYRUNNER_TRACEBACKS=all shows them."]
+    )
+    assert len(result.stdout.lines) < 90
+    monkeypatch.setenv("ANYRUNNER_TRACEBACKS", "all")
+    assert "Traceback" in pytester.runpytest_subprocess("--anyrunner=thread").stdout.str()
 
 
 def test_named_runners_and_the_ini_setting(pytester: pytest.Pytester) -> None:

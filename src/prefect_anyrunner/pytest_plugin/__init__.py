@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from prefect_anyrunner.pytest_plugin.captured import without_failures
 from prefect_anyrunner.pytest_plugin.records import Records
 from prefect_anyrunner.pytest_plugin.selection import (
     DEFAULT,
@@ -136,5 +138,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     from prefect_anyrunner.pytest_plugin.runners import compact
 
     report = outcome.get_result()
-    if report.failed:
-        report.longrepr = compact(call.excinfo, item)
+    if not report.failed:
+        return
+    report.longrepr = compact(call.excinfo, item)
+    if os.environ.get("ANYRUNNER_TRACEBACKS", "").strip().lower() == "all":
+        return
+    shorter = [(title, *without_failures(text)) for title, text in report.sections]
+    report.sections = [(title, text) for title, text, left_out in shorter if text.strip() or not left_out]
+    if lines := sum(left_out for _, _, left_out in shorter):
+        report.longrepr += (
+            f"\n{lines} lines of Prefect's log about it are left out; ANYRUNNER_TRACEBACKS=all shows them."
+        )

@@ -96,11 +96,10 @@ class Runners:
 
 
 def compact(excinfo: Any, item: pytest.Item) -> str:
-    """Return a combined failure as text: the lines of the test, the message, the groups of alike failures."""
+    """Return a combined failure as text: the message, the lines of the test, the groups of alike failures."""
     failure: TaskRunsFailed = excinfo.value
-    lines = []
+    lines = [f"TaskRunsFailed: {failure.message}"]  # pytest repeats the first line in its last words about the test
     for entry in excinfo.traceback:
         if Path(str(entry.path)) == item.path:
             lines.append(f"{item.path.name}:{entry.lineno + 1}: {str(entry.statement).strip()}")
-    lines.append(f"TaskRunsFailed: {failure.message}")
     return "\n".join([*lines, *(f"  {line}" for line in group_lines(failure.outcomes))])
