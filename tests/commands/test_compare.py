@@ -22,6 +22,7 @@ import threading
 from pathlib import Path
 
 from prefect import flow, task
+from prefect.context import FlowRunContext
 from prefect_anyrunner import AnyTaskRunner
 from prefect_anyrunner import gather
 
@@ -40,10 +41,25 @@ def halves(top: int = 6) -> int:
     print("a flow that prints is left to print")
     return sum(gather(halve.map(range(top))))
 
+@task
+def table() -> dict[str, object]:
+    here = place.fn() == "the flow's process"
+    return {"rows": list(range(40)), "text": "x" * 80, "names": ["a", "b" if here else "c", "d"]}
+
 @flow
 def places() -> str:
     os.environ["FLOW_PROCESS"] = str(os.getpid())
     return gather(place.submit())
+
+@flow
+def tables() -> None:
+    os.environ["FLOW_PROCESS"] = str(os.getpid())
+    gather(table.submit())
+
+@flow(log_prints=True)
+def own() -> str:
+    print("I run as", os.getpid())
+    return "by " + FlowRunContext.get().task_runner.name
 
 @flow(task_runner=AnyTaskRunner())
 def evens() -> list[int]:
@@ -100,8 +116,34 @@ def test_difference_is_reported_in_json(capfd: pytest.CaptureFixture[str]) -> No
     assert not answer["same"]
     assert thread["same"] and not process["same"]
     assert thread["statuses"] == process["statuses"] == {"completed": 1}
-    assert process["differences"][0].startswith("place: completed with result ")
+    assert process["differences"] == [
+        """place: completed with "the flow's process" on thread, 'another' on process://?max_workers=1"""
+    ]
     assert answer["failure"] is None
+
+
+def test_long_values_are_shown_as_a_diff(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", "flows_to_compare.py:tables", "--on", "thread,process"]) == 1
+    out = capfd.readouterr().out
+    shown = out.partition("different: ")[2].splitlines()
+    assert shown[0] == "table: completed with different values on thread and on process:"
+    assert shown[1:3] == ["    --- thread", "    +++ process"]
+    assert "    -{'names': ['a', 'b', 'd']," in shown and "    +{'names': ['a', 'c', 'd']," in shown
+    assert len(shown) < 12
+
+
+def test_the_output_of_each_run_can_be_kept(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_LOGGING_LEVEL")
+    command = ["compare", "flows_to_compare.py:own", "--on", "thread,process", "--keep-logs", "logs/today"]
+    assert cli.main(command) == 1
+    out, err = capfd.readouterr()
+    assert "different: the flow returned 'by threadpool' on thread, 'by processpool' on process" in out
+    logs = [folder / "logs" / "today" / name for name in ("1-thread.log", "2-process.log")]
+    for name, log in zip(("thread", "process"), logs, strict=True):
+        assert f"anyrunner: the output on {name} is in {log.relative_to(folder)}" in err
+        assert "I run as" in log.read_text() and "Finished in state Completed" in log.read_text()
 
 
 def test_process_that_dies_is_a_difference(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

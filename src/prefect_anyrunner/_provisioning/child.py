@@ -82,10 +82,15 @@ class Child:
         """Return the last lines of the child's output."""
         return self._log.read_text(errors="replace").strip().splitlines()[-lines:]
 
-    def stop(self, *, by: int = signal.SIGTERM, seconds: float = STOP_SECONDS) -> None:
-        """Send the child a signal if it is running, kill what is left after `seconds`, and remove the folder."""
+    def stop(self, *, by: int = signal.SIGTERM, seconds: float = STOP_SECONDS, keep_output: Path | None = None) -> None:
+        """Send the child a signal if it is running, kill what is left after `seconds`, and remove the folder.
+
+        `keep_output`: the file that its output is copied to before.
+        """
         stop_process(self._process, by=by, seconds=seconds)
         self._pipe.close()
+        if keep_output is not None:
+            shutil.copyfile(self._log, keep_output)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="run a flow on several runners and compare the results")
     _add_flow(compare)
     compare.add_argument("--on", metavar="SPEC,SPEC", required=True, action="append", help="runners, comma-separated")
+    compare.add_argument("--keep-logs", metavar="FOLDER", help="write the output of each run to a file in this folder")
     compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
     compare.set_defaults(command=_compare)
 
@@ -102,7 +103,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from prefect_anyrunner.cli.compare import compare
 
     specs = [text.strip() for group in arguments.on for text in group.split(",") if text.strip()]
-    return compare(arguments.flow, arguments.param, specs, as_json=arguments.json)
+    return compare(arguments.flow, arguments.param, specs, as_json=arguments.json, keep_logs=arguments.keep_logs)
 
 
 def _conform(arguments: argparse.Namespace) -> int:

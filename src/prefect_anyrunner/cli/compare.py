@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from prefect_anyrunner._base.secrets import hide_in_text
 from prefect_anyrunner._choosing.spec import RunnerSpec
 from prefect_anyrunner._provisioning.child import Child, ChildEnded
 from prefect_anyrunner._provisioning.environment import child_environment
@@ -28,8 +31,12 @@ STOP_SECONDS = 30.0
 """Seconds that an interrupted runner gets to stop its engine before it is killed."""
 
 
-def compare(flow_spec: str, pairs: Sequence[str], texts: Sequence[str], *, as_json: bool) -> int:
+def compare(
+    flow_spec: str, pairs: Sequence[str], texts: Sequence[str], *, as_json: bool, keep_logs: str | None = None
+) -> int:
     """Run the flow on each runner, print the comparison, and return 0 only if all agree.
+
+    `keep_logs`: a folder that gets the output of each run, `1-thread.log` and so on, with Prefect's log in it.
 
     Two flow runs agree when the flow itself ended alike and when the task runs that it waited for have the same
     statuses, results, and types and args of exceptions, in submission order. Raises UsageError, SpecError,
@@ -41,10 +48,15 @@ def compare(flow_spec: str, pairs: Sequence[str], texts: Sequence[str], *, as_js
     for spec in specs:
         check_reachable(spec)
     parameters = read_parameters(load_flow(flow_spec), pairs)
+    logs = _log_files(keep_logs, specs)
     with _sigterm_interrupts(), server_environment() as server, _progress() as progress:
         records = [
-            _run(flow_spec, parameters, spec, server, name, progress) for spec, name in zip(specs, texts, strict=True)
+            _run(flow_spec, parameters, spec, server, name, progress, log)
+            for spec, name, log in zip(specs, texts, logs, strict=True)
         ]
+    for name, log in zip(texts, logs, strict=True):
+        if log is not None:
+            print(f"anyrunner: the output on {hide_in_text(name)} is in {log}", file=sys.stderr)
     found = [differences(records[0], other) for other in records]
     if as_json:
         print(json.dumps(comparison(flow_spec, records, found), indent=2))
@@ -60,23 +72,38 @@ def _run(
     server: Mapping[str, str],
     name: str,
     progress: Progress,
+    log: Path | None,
 ) -> FlowRecord:
-    """Run the flow on one runner in a process of its own and return what it reports."""
+    """Run the flow on one runner in a process of its own and return what it reports. `log` gets its output."""
     line = progress.add_task(name, total=None, failed=0)
-    child = Child("prefect_anyrunner.cli.compare_child", {**child_environment(spec), **server})
+    environment = {**child_environment(spec, quiet=log is None), **server}
+    child = Child("prefect_anyrunner.cli.compare_child", environment)
     try:
         child.send((flow_spec, parameters, spec))
         record = _follow(child, lambda *counts: _draw(progress, line, *counts))
     except (ChildEnded, OSError) as ended:
-        record = FlowRecord(runner=name, seconds=0.0, runs=[], value="", error="", failure="", crashed="")
+        record = FlowRecord(
+            runner=name, seconds=0.0, runs=[], value="", value_text="", error="", failure="", crashed=""
+        )
         record["crashed"] = ": ".join([f"the process ended ({ended}) before the flow did", *child.tail(1)])
     finally:
-        child.stop(by=signal.SIGINT, seconds=STOP_SECONDS)
+        child.stop(by=signal.SIGINT, seconds=STOP_SECONDS, keep_output=log)
     record["runner"] = name
     done = len(record["runs"])
     progress.update(line, total=done, completed=done)
     progress.stop_task(line)
     return record
+
+
+def _log_files(folder: str | None, specs: Sequence[RunnerSpec]) -> list[Path | None]:
+    """Return the file for the output of each run, in a folder that exists; None for each if there is no folder."""
+    if folder is None:
+        return [None] * len(specs)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--keep-logs: {error}") from error
+    return [Path(folder) / f"{number}-{spec.backend}.log" for number, spec in enumerate(specs, 1)]
 
 
 def _follow(child: Child, draw: Callable[[int, int, int | None], None]) -> FlowRecord:

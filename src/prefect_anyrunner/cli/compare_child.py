@@ -15,6 +15,7 @@ from prefect_anyrunner._provisioning.child import Parent
 from prefect_anyrunner.cli.facts import FlowRecord, fingerprint, run_records, type_name
 from prefect_anyrunner.cli.load import load_flow
 from prefect_anyrunner.cli.run import run_flow
+from prefect_anyrunner.cli.values import value_text
 
 PROGRESS_SECONDS = 0.05
 """Seconds between two progress messages at least."""
@@ -32,6 +33,7 @@ def main(parent: Parent) -> None:
             seconds=time.monotonic() - began,
             runs=run_records(outcome for report in end.reports for outcome in report),
             value=fingerprint(end.result) if end.error is None else "",
+            value_text=value_text(end.result) if end.error is None else "",
             error=type_name(end.error),
             failure=end.failure() if end.error is not None else "",
             crashed="",

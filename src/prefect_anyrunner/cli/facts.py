@@ -11,20 +11,22 @@ from typing import Any, TypedDict
 
 import cloudpickle
 
-from prefect_anyrunner._base.safe_text import described
+from prefect_anyrunner._base.safe_text import clipped, described
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._outcomes.render import label
+from prefect_anyrunner.cli.values import MAX_INLINE, both, value_text
 
 _ID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
 class RunRecord(TypedDict):
-    """The parts of one task run that must be the same on every runner, and `error_text`, its error for people."""
+    """The parts of one task run that must be the same on every runner; `value_text` and `error_text` are for people."""
 
     label: str
     status: str
     value: str
+    value_text: str
     error: str
     args: str
     error_text: str
@@ -37,6 +39,7 @@ class FlowRecord(TypedDict):
     seconds: float
     runs: list[RunRecord]
     value: str
+    value_text: str
     error: str
     failure: str
     crashed: str
@@ -58,6 +61,7 @@ def _record(outcome: Outcome, labels: Mapping[str, str]) -> RunRecord:
         label=label(outcome),
         status=outcome.status.value,
         value=fingerprint(outcome.value) if outcome.status is Status.COMPLETED else "",
+        value_text=value_text(outcome.value) if outcome.status is Status.COMPLETED else "",
         error=type_name(error),
         args=_without_names(canonical(error.args), labels) if error is not None else "",
         error_text=_without_names(described(error), labels) if error is not None else "",
@@ -105,16 +109,23 @@ def differences(first: FlowRecord, other: FlowRecord) -> list[str]:
         crashed = other if other["crashed"] else first
         return [f"{crashed['runner']}: {crashed['crashed']}"]
     found = []
+    names = (first["runner"], other["runner"])
     if first["error"] != other["error"]:
         found.append(f"the flow: {_ended(first)} on {first['runner']}, {_ended(other)} on {other['runner']}")
     if len(first["runs"]) != len(other["runs"]):
         found.append(f"{len(first['runs'])} task runs on {first['runner']}, {len(other['runs'])} on {other['runner']}")
     for one, two in zip(first["runs"], other["runs"], strict=False):
-        if {**one, "error_text": ""} != {**two, "error_text": ""}:
-            found.append(f"{one['label']}: {_summary(one)} on {first['runner']}, {_summary(two)} on {other['runner']}")
+        if {**one, "error_text": "", "value_text": ""} != {**two, "error_text": "", "value_text": ""}:
+            found.append(_difference(one, two, names))
     if not found and first["value"] != other["value"]:
-        found.append(f"the flow returned different results on {first['runner']} and on {other['runner']}")
+        found.append(both("the flow returned", first["value_text"], other["value_text"], names))
     return found
+
+
+def _difference(one: RunRecord, two: RunRecord, names: tuple[str, str]) -> str:
+    if one["value"] and two["value"] and one["label"] == two["label"]:
+        return both(f"{one['label']}: completed with", one["value_text"], two["value_text"], names)
+    return f"{one['label']}: {_summary(one)} on {names[0]}, {_summary(two)} on {names[1]}"
 
 
 def _ended(flow: FlowRecord) -> str:
@@ -124,7 +135,7 @@ def _ended(flow: FlowRecord) -> str:
 def _summary(run: RunRecord) -> str:
     if run["error_text"]:
         return f"{run['status']} ({run['error_text']})"
-    return f"{run['status']} with result {run['value'][:8]}" if run["value"] else run["status"]
+    return f"{run['status']} with {clipped(run['value_text'], MAX_INLINE)}" if run["value"] else run["status"]
 
 
 def status_counts(runs: Iterable[RunRecord]) -> Counter[str]:

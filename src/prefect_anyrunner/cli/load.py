@@ -23,6 +23,7 @@ from prefect_anyrunner._base.addresses import host_and_port
 from prefect_anyrunner._base.errors import EngineUnreachable
 from prefect_anyrunner._base.secrets import hide_in_text
 from prefect_anyrunner._choosing.spec import RunnerSpec
+from prefect_anyrunner._choosing.suggest import did_you_mean
 from prefect_anyrunner.cli.usage_error import UsageError
 
 CONNECT_SECONDS = 10.0
@@ -74,6 +75,7 @@ def read_parameters(flow: Flow[..., Any], pairs: Iterable[str]) -> dict[str, Any
             parameters[name] = json.loads(value)
         except ValueError:
             parameters[name] = value
+    _check_names(flow, parameters)
     try:
         inspect.signature(flow.fn).bind(**parameters)
         if flow.should_validate_parameters:
@@ -84,6 +86,18 @@ def read_parameters(flow: Flow[..., Any], pairs: Iterable[str]) -> dict[str, Any
     except TypeError as error:
         raise UsageError(f"flow {flow.name!r} does not take these parameters: {error}") from error
     return parameters
+
+
+def _check_names(flow: Flow[..., Any], names: Iterable[str]) -> None:
+    """Raise UsageError for the first of `names` that is no parameter of the flow."""
+    taken = inspect.signature(flow.fn).parameters.values()
+    if any(each.kind is each.VAR_KEYWORD for each in taken):
+        return
+    known = [each.name for each in taken if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    for name in names:
+        if name not in known:
+            parameters = f"its parameters: {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"flow {flow.name!r} has no parameter {name!r}{did_you_mean(name, known)} ({parameters})")
 
 
 def check_reachable(spec: RunnerSpec) -> None:
