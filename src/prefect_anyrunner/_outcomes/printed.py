@@ -8,6 +8,7 @@ led to the body, and at last one whose text is the summary. Loggers and IPython 
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import traceback
@@ -32,7 +33,7 @@ WIDTH = 15
 """Number of members that Python prints of one group."""
 
 _PRINTERS = ("traceback", "rich.traceback")
-_MACHINERY = tuple(f"{Path(str(file)).parent}{os.sep}" for file in (prefect.__file__, prefect_anyrunner.__file__))
+_MACHINERY = tuple(f"{Path(inspect.getfile(package)).parent}{os.sep}" for package in (prefect, prefect_anyrunner))
 _INSTALLED = tuple(f"-packages{os.sep}{name}{os.sep}" for name in ("prefect", "prefect_anyrunner"))
 
 
