@@ -113,6 +113,12 @@ def _compare(arguments: argparse.Namespace) -> int:
     return compare(arguments.flow, arguments.param, specs, as_json=arguments.json, keep_logs=arguments.keep_logs)
 
 
+def _send_events(arguments: argparse.Namespace) -> int:
+    from prefect_anyrunner.cli.events import send
+
+    return send(arguments.file)
+
+
 def _conform(arguments: argparse.Namespace) -> int:
     from prefect_anyrunner.cli.conform import run
 
