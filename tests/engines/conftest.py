@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from prefect.task_runners import TaskRunner
 
 from tests.engines.four_runners import made
+from tests.engines.own_server import OwnServer
+
+
+@pytest.fixture(scope="session")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    """A server beside that of the other tests; a test that ends it starts it again."""
+    # Prefect itself tries for minutes to report the end of a flow run to a server that is gone.
+    server = OwnServer(tmp_path_factory.mktemp("own_server"), PREFECT_CLIENT_MAX_RETRIES="0")
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

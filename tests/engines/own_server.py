@@ -80,6 +80,20 @@ class OwnServer:
         answer.raise_for_status()
         return [state["name"] for state in sorted(answer.json(), key=lambda state: state["timestamp"])]
 
+    def flow_run_state(self, flow_run_id: str) -> str:
+        """Return the name of the state of a flow run."""
+        answer = httpx.get(f"{self.url}/flow_runs/{flow_run_id}", timeout=60)
+        return str(answer.raise_for_status().json()["state"]["name"])
+
+    def cancel(self, flow_run_id: str) -> None:
+        """Cancel a flow run as the UI does."""
+        answer = httpx.post(
+            f"{self.url}/flow_runs/{flow_run_id}/set_state",
+            json={"state": {"type": "CANCELLING", "name": "Cancelling"}},
+            timeout=60,
+        )
+        answer.raise_for_status()
+
     def artifacts(self, flow_run_id: str) -> list[tuple[str, Any, str]]:
         """Return type, data and description of the artifacts of a flow run."""
         found = self._ask("/artifacts/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})

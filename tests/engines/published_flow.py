@@ -81,6 +81,29 @@ def waiting(parent: Parent, path: str) -> dict[str, int]:
     return {status.value: n for status, n in settle([waits_for.submit(path)]).counts.items()}
 
 
+@task
+def endless(path: str) -> None:
+    with Path(path).open("a") as started:
+        started.write("x")
+    while True:
+        time.sleep(0.05)
+
+
+@flow
+def for_ever(parent: Parent, path: str) -> dict[str, int]:
+    parent.send(str(runtime.flow_run.id))
+    return {status.value: n for status, n in settle([endless.submit(path) for _ in range(6)]).counts.items()}
+
+
+@flow(timeout_seconds=4)
+def too_long(parent: Parent, path: str) -> None:
+    parent.send(str(runtime.flow_run.id))
+    for _ in range(6):
+        endless.submit(path)
+    while True:
+        time.sleep(0.05)
+
+
 @flow
 def failing(parent: Parent, runs: int) -> dict[str, int]:
     parent.send(str(runtime.flow_run.id))

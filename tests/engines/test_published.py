@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,6 @@ RUNNERS = [
     pytest.param("dask://?n_workers=2", marks=[SLOW, pytest.mark.dask]),
     pytest.param("ray://?num_cpus=2", marks=[SLOW, pytest.mark.ray]),
 ]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
-    """A server for these tests alone; a test that ends it starts it again."""
-    # Prefect itself tries for minutes to report the end of a flow run to a server that is gone.
-    server = OwnServer(tmp_path_factory.mktemp("server"), PREFECT_CLIENT_MAX_RETRIES="0")
-    server.start()
-    yield server
-    server.stop()
 
 
 class Flow:
@@ -55,53 +44,53 @@ class Flow:
 
 
 @pytest.mark.parametrize("spec", RUNNERS)
-def test_the_api_has_every_end_when_a_fast_flow_has_ended(server: OwnServer, spec: str) -> None:
-    run = Flow(server, spec, "many", 400)
+def test_the_api_has_every_end_when_a_fast_flow_has_ended(own_server: OwnServer, spec: str) -> None:
+    run = Flow(own_server, spec, "many", 400)
     assert run.receive() == {"completed": 400}
     assert not [line for line in run.end() if "recorded" in line]
-    assert server.states(run.flow_run_id) == {"Completed": 400}
+    assert own_server.states(run.flow_run_id) == {"Completed": 400}
 
 
 @pytest.mark.parametrize("spec", RUNNERS)
-def test_ends_of_nested_runs_are_there_too(server: OwnServer, spec: str) -> None:
-    run = Flow(server, spec, "nested", 60)
+def test_ends_of_nested_runs_are_there_too(own_server: OwnServer, spec: str) -> None:
+    run = Flow(own_server, spec, "nested", 60)
     assert run.receive() == {"completed": 1}
     assert not [line for line in run.end() if "recorded" in line]
-    assert server.states(run.flow_run_id) == {"Completed": 61}
+    assert own_server.states(run.flow_run_id) == {"Completed": 61}
 
 
 @pytest.mark.parametrize("spec", RUNNERS)
-def test_a_killed_server_that_comes_back_gets_what_it_lost(server: OwnServer, spec: str) -> None:
-    run = Flow(server, spec, "in_two_halves", 200)
+def test_a_killed_server_that_comes_back_gets_what_it_lost(own_server: OwnServer, spec: str) -> None:
+    run = Flow(own_server, spec, "in_two_halves", 200)
     assert run.receive() == "half"
-    server.kill()
+    own_server.kill()
     run.child.send("go on, without a server")
     assert run.receive() == "whole"
-    server.start()
+    own_server.start()
     run.child.send("end")
     assert run.receive() == {"completed": 200}
     run.end()
-    assert server.states(run.flow_run_id) == {"Completed": 200}
+    assert own_server.states(run.flow_run_id) == {"Completed": 200}
 
 
 @pytest.mark.parametrize("spec", RUNNERS)
-def test_a_server_that_stands_still_loses_nothing(server: OwnServer, spec: str) -> None:
-    run = Flow(server, spec, "in_two_halves", 200)
+def test_a_server_that_stands_still_loses_nothing(own_server: OwnServer, spec: str) -> None:
+    run = Flow(own_server, spec, "in_two_halves", 200)
     assert run.receive() == "half"
-    server.pause()
+    own_server.pause()
     run.child.send("go on, while the server stands still")
     assert run.receive() == "whole"
-    server.go_on()
+    own_server.go_on()
     run.child.send("end")
     assert run.receive() == {"completed": 200}
     run.end()
-    assert server.states(run.flow_run_id) == {"Completed": 200}
+    assert own_server.states(run.flow_run_id) == {"Completed": 200}
 
 
-def test_what_the_api_did_not_record_is_in_a_file_that_can_be_sent(server: OwnServer) -> None:
-    run = Flow(server, "thread://?events_timeout=0.5", "in_two_halves", 40)
+def test_what_the_api_did_not_record_is_in_a_file_that_can_be_sent(own_server: OwnServer) -> None:
+    run = Flow(own_server, "thread://?events_timeout=0.5", "in_two_halves", 40)
     assert run.receive() == "half"
-    server.kill()
+    own_server.kill()
     run.child.send("go on, without a server")
     assert run.receive() == "whole"
     run.child.send("end")
@@ -110,23 +99,23 @@ def test_what_the_api_did_not_record_is_in_a_file_that_can_be_sent(server: OwnSe
     found = re.search(r"has not recorded how (\d+) of 40 task runs ended.*anyrunner events send (\S+\.jsonl)", printed)
     assert found is not None, printed
     run.child.stop()
-    server.start()
-    recorded = server.states(run.flow_run_id)["Completed"]
+    own_server.start()
+    recorded = own_server.states(run.flow_run_id)["Completed"]
     assert int(found[1]) >= 40 - recorded
     path = Path(found[2])
-    assert _send(server, path) == (
+    assert _send(own_server, path) == (
         0,
         f"The API has recorded {found[1]} task runs. {path} is not needed any more and was deleted.\n",
     )
     assert not path.exists()
-    assert server.states(run.flow_run_id) == {"Completed": 40}
+    assert own_server.states(run.flow_run_id) == {"Completed": 40}
 
 
-def test_a_file_that_keeps_no_ends_is_refused(server: OwnServer, tmp_path: Path) -> None:
+def test_a_file_that_keeps_no_ends_is_refused(own_server: OwnServer, tmp_path: Path) -> None:
     path = tmp_path / "unsent.jsonl"
-    assert _send(server, path)[0] == 2
+    assert _send(own_server, path)[0] == 2
     path.write_text("{}\n")
-    assert _send(server, path) == (2, "")
+    assert _send(own_server, path) == (2, "")
     assert path.exists()
 
 
@@ -138,46 +127,46 @@ def _send(server: OwnServer, path: Path) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("spec", RUNNERS)
-def test_a_small_flow_has_the_states_that_prefect_gives_it(server: OwnServer, spec: str) -> None:
-    stock = Flow(server, "stock+thread", "failing", 11)
+def test_a_small_flow_has_the_states_that_prefect_gives_it(own_server: OwnServer, spec: str) -> None:
+    stock = Flow(own_server, "stock+thread", "failing", 11)
     assert stock.receive() == {"completed": 9, "failed": 2}
     stock.end()
-    ours = Flow(server, spec, "failing", 11)
+    ours = Flow(own_server, spec, "failing", 11)
     assert ours.receive() == {"completed": 9, "failed": 2}
     ours.end()
 
     def histories(flow_run_id: str) -> list[list[str]]:
-        return sorted(server.history(run["id"]) for run in server.task_runs(flow_run_id))
+        return sorted(own_server.history(run["id"]) for run in own_server.task_runs(flow_run_id))
 
     expected = [["Pending", "Running", "Completed"]] * 9 + [["Pending", "Running", "Failed"]] * 2
     assert histories(ours.flow_run_id) == histories(stock.flow_run_id) == sorted(expected)
 
 
 @pytest.mark.parametrize("spec", RUNNERS)
-def test_final_publishes_ends_and_what_runs_for_two_seconds(server: OwnServer, spec: str, tmp_path: Path) -> None:
+def test_final_publishes_ends_and_what_runs_for_two_seconds(own_server: OwnServer, spec: str, tmp_path: Path) -> None:
     spec = f"{spec}{'&' if '?' in spec else '?'}events=final"
-    short = Flow(server, spec, "many", 5)
+    short = Flow(own_server, spec, "many", 5)
     assert short.receive() == {"completed": 5}
     short.end()
-    assert [server.history(run["id"]) for run in server.task_runs(short.flow_run_id)] == [["Completed"]] * 5
+    assert [own_server.history(run["id"]) for run in own_server.task_runs(short.flow_run_id)] == [["Completed"]] * 5
 
-    running = Flow(server, spec, "waiting", str(tmp_path / "go"))
-    while server.states(running.flow_run_id) != {"Running": 1}:
+    running = Flow(own_server, spec, "waiting", str(tmp_path / "go"))
+    while own_server.states(running.flow_run_id) != {"Running": 1}:
         pass
     (tmp_path / "go").touch()
     assert running.receive() == {"completed": 1}
     running.end()
-    (run,) = server.task_runs(running.flow_run_id)
-    assert server.history(run["id"]) == ["Running", "Completed"]
+    (run,) = own_server.task_runs(running.flow_run_id)
+    assert own_server.history(run["id"]) == ["Running", "Completed"]
 
 
 @pytest.mark.parametrize("spec", RUNNERS)
-def test_failures_publishes_what_did_not_complete_and_counts_the_rest(server: OwnServer, spec: str) -> None:
-    run = Flow(server, f"{spec}{'&' if '?' in spec else '?'}events=failures", "failing", 50)
+def test_failures_publishes_what_did_not_complete_and_counts_the_rest(own_server: OwnServer, spec: str) -> None:
+    run = Flow(own_server, f"{spec}{'&' if '?' in spec else '?'}events=failures", "failing", 50)
     assert run.receive() == {"completed": 45, "failed": 5}
     run.end()
-    assert [server.history(each["id"]) for each in server.task_runs(run.flow_run_id)] == [["Failed"]] * 5
-    assert server.artifacts(run.flow_run_id) == [("progress", 90.0, "45 of 50 task runs completed")]
+    assert [own_server.history(each["id"]) for each in own_server.task_runs(run.flow_run_id)] == [["Failed"]] * 5
+    assert own_server.artifacts(run.flow_run_id) == [("progress", 90.0, "45 of 50 task runs completed")]
 
 
 @SLOW  # it needs a server of its own

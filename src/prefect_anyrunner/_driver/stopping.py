@@ -45,6 +45,11 @@ class Stopping:
                     done.add(run.id)
         return [run_id in done for run_id in task_run_ids]
 
+    def cancel_flow(self) -> None:
+        """Start nothing more, and stop what runs: somebody has cancelled the flow run in the API (rule Q1)."""
+        self._ledger.closing = True
+        self.cancel([run.id for run in self._ledger.open_runs()], running=True)
+
     def request_stop(self, run: Run) -> None:
         """Ask the body of a run that was sent to stop. Never raises."""
         run.cancel_requested = True
@@ -81,11 +86,11 @@ class Stopping:
                 else:
                     wait([future.wrapped_future for future in futures])
 
-    def finish(self, *, interrupt: bool) -> None:
+    def finish(self, *, stop: bool, by_signal: bool) -> None:
         """Bring every run to its end when the flow run ends (rule E1).
 
-        A run that has started is let finish; one that has not is cancelled. `interrupt`: a signal ends the flow, so
-        that running bodies are asked to stop as well.
+        A run that has started is let finish; one that has not is cancelled. `stop`: running bodies are asked to stop as
+        well, because a signal ends the flow run, its time is over or it was cancelled (rule Q1).
         """
         self._ledger.closing = True
         open_runs = self._ledger.open_runs()
@@ -96,7 +101,7 @@ class Stopping:
             self._ledger.end(run, cancelled(FLOW_ENDED), unless_sent=True)
         sent = [run for run in own if run.phase is Phase.SENT]
         self._end_revoked(sent, FLOW_ENDED)
-        if interrupt:
+        if stop:
             for run in sent:
                 if run.phase is not Phase.ENDED:
                     self.request_stop(run)
@@ -104,7 +109,7 @@ class Stopping:
         self._ledger.fetch_lazy_values()
         self._end_orphans()
         self._ledger.log_unawaited()
-        self._events.finish(interrupt=interrupt)
+        self._events.finish(by_signal=by_signal)
 
     def _end_orphans(self) -> None:
         if not self._ledger.lost_parents:

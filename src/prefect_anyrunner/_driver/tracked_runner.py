@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 from uuid import UUID
 
 from prefect.client.schemas.objects import RunInput
@@ -22,6 +21,8 @@ from prefect.tasks import Task
 
 from prefect_anyrunner._base.claims import REVOKED
 from prefect_anyrunner._driver import ends
+from prefect_anyrunner._driver.event_settings import EventSettings
+from prefect_anyrunner._driver.flow_watch import FlowWatch
 from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.hooks import RunnerHooks
 from prefect_anyrunner._driver.ledger import RunLedger
@@ -32,30 +33,16 @@ from prefect_anyrunner._driver.stopping import Stopping
 from prefect_anyrunner._driver.upstreams import UpstreamWaiter, blockers
 from prefect_anyrunner._prefect.flow_start import end_flow_run_instead
 from prefect_anyrunner._prefect.private import create_task_run
-from prefect_anyrunner._publishing.options import EventOptions
 from prefect_anyrunner._publishing.publisher import Taken
 from prefect_anyrunner._publishing.runner_events import RunnerEvents
 from prefect_anyrunner._serialization.unpack import unpack_error
+from prefect_anyrunner._worker.contexts import current_worker
 from prefect_anyrunner._worker.engine import run_engine
 from prefect_anyrunner._worker.messages import RunResult
 
 _NOT_STARTED = "Task runner is not started: use it in a `with` block, or as the task runner of a flow."
 _RESENDS = 20
 """How often a run that never started is sent again when the workers that held it die, before it counts as crashed."""
-
-
-EVENT_SETTINGS: Mapping[str, str] = MappingProxyType(
-    {"events": "events", "events_timeout": "events_timeout", "events_confirm": "events_confirm"}
-)
-"""The part of `settings` that all runners share."""
-
-
-class EventSettings(TypedDict, total=False):
-    """Arguments of every runner: what it publishes about its runs; see `EventOptions`."""
-
-    events: str
-    events_timeout: float
-    events_confirm: bool
 
 
 @dataclass(frozen=True)
@@ -66,9 +53,10 @@ class Parts:
     upstreams: UpstreamWaiter
     stopping: Stopping
     events: RunnerEvents
+    watch: FlowWatch
 
 
-class TrackedRunner(Settings, RunnerHooks):
+class TrackedRunner(EventSettings, Settings, RunnerHooks):
     """Mixed into a stock task runner: `submit`, `map`, and a truthful end for every run."""
 
     # The stock class that this is mixed into has these.
@@ -76,15 +64,7 @@ class TrackedRunner(Settings, RunnerHooks):
     _started: bool
 
     rerun_lost: int = 0
-    events: str = "auto"
-    events_timeout: float = 60.0
-    events_confirm: bool = True
     _parts: Parts | None = None
-
-    def use_events(self, *, events: str = "auto", events_timeout: float = 60.0, events_confirm: bool = True) -> None:
-        """Set what is published. Raises ValueError for a value that is none."""
-        EventOptions.checked(events, events_timeout, events_confirm)
-        self.events, self.events_timeout, self.events_confirm = events, events_timeout, events_confirm
 
     # --- what a backend may override, beside its hooks -----------------------------------------------------------
 
@@ -130,14 +110,15 @@ class TrackedRunner(Settings, RunnerHooks):
             self.stop_engine(exc_type, exc_value, traceback)
 
     def _make_parts(self) -> Parts:
-        events = RunnerEvents(EventOptions.checked(self.events, self.events_timeout, self.events_confirm), self.logger)
+        events = RunnerEvents(self.event_options(), self.logger)
         ledger = RunLedger(self.name, self.logger, events, self.release)
         upstreams = UpstreamWaiter(
             self.name,
             self._on_ready,
             lambda run, exc: self.end(run, ends.crashed(run, f"it could not be prepared: {exc!r}", exc)),
         )
-        return Parts(ledger, upstreams, Stopping(ledger, self, events, self.logger), events)
+        stopping = Stopping(ledger, self, events, self.logger)
+        return Parts(ledger, upstreams, stopping, events, FlowWatch(stopping.cancel_flow, self.logger))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -169,13 +150,15 @@ class TrackedRunner(Settings, RunnerHooks):
     ) -> AnyFuture[Any]:
         """Submit one task run and return its future at once.
 
-        The arguments are Prefect's. Nothing that the
-        arguments hold makes this raise (rule V1); `RuntimeError` if the runner is not started.
+        The arguments are Prefect's. Nothing that they hold makes this raise (rule V1); `RuntimeError` if the runner is
+        not started.
         """
         if not self._started:
             raise RuntimeError(_NOT_STARTED)
         self.before_submit()
         wait_for = list(wait_for) if wait_for is not None else None
+        if current_worker() is None:  # the runner in the flow's process cancels what a worker runs
+            self._started_parts().watch.begin()
         run = self._track(task, parameters, wait_for, dependencies)
         self._started_parts().upstreams.watch(run)
         return run.future
@@ -342,5 +325,7 @@ class TrackedRunner(Settings, RunnerHooks):
     def finish(self, exc_type: type[BaseException] | None) -> None:
         """Bring every run to its end, when the flow run ends by an exception of this type or by none (rule E1)."""
         parts = self._started_parts()
-        parts.stopping.finish(interrupt=exc_type is not None and not issubclass(exc_type, Exception))
+        by_signal = exc_type is not None and not issubclass(exc_type, Exception)
+        parts.stopping.finish(stop=by_signal or parts.watch.is_over(), by_signal=by_signal)
         parts.upstreams.stop()
+        parts.watch.end()

@@ -112,10 +112,10 @@ class RunnerEvents:
 
     # --- the end -------------------------------------------------------------------------------------------------
 
-    def finish(self, *, interrupt: bool) -> None:
+    def finish(self, *, by_signal: bool) -> None:
         """Wait until the API has recorded how each run ended, as the option `events_timeout` allows (rule S2).
 
-        `interrupt`: a signal ends the flow run, so that there is little time. What the API has not recorded then is
+        `by_signal`: a signal ends the flow run, so that there is little time. What the API has not recorded then is
         counted in one warning, and kept in a file.
         """
         if self._publisher is None:
@@ -126,7 +126,7 @@ class RunnerEvents:
         left = self._publisher.waiting(self.source)
         if options.timeout > 0:
             self._waited = 0
-            limit = min(SIGNAL_SECONDS, options.timeout) if interrupt else None
+            limit = min(SIGNAL_SECONDS, options.timeout) if by_signal else None
             try:
                 left = self._publisher.wait(self.source, options.timeout, limit=limit, on_wait=self._on_wait)
             except BaseException:  # Ctrl-C
@@ -134,7 +134,7 @@ class RunnerEvents:
                 raise
         if left:
             self._keep_in_file(self._publisher.take(self.source))
-        elif interrupt and not options.confirm and not wait_until_events_are_sent(SIGNAL_SECONDS):
+        elif by_signal and not options.confirm and not wait_until_events_are_sent(SIGNAL_SECONDS):
             self._logger.error("Could not report within %g seconds to the API how all runs ended.", SIGNAL_SECONDS)
 
     def _on_wait(self) -> None:

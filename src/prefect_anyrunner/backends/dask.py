@@ -15,10 +15,10 @@ from prefect.task_runners import TaskRunner
 from prefect_dask.client import PrefectDaskClient
 
 from prefect_anyrunner._base.errors import EngineUnreachable
+from prefect_anyrunner._driver.event_settings import EVENT_SETTINGS, EventArguments
 from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
-from prefect_anyrunner._driver.tracked_runner import EVENT_SETTINGS, EventSettings
 from prefect_anyrunner._worker.contexts import current_worker
 from prefect_anyrunner.backends._classes import check_class
 from prefect_anyrunner.backends._dask.channel import DaskChannel
@@ -73,7 +73,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         *,
         rerun_lost: int = 0,
         connect_timeout: float = 10,
-        **events: Unpack[EventSettings],
+        **events: Unpack[EventArguments],
     ) -> None:
         super().__init__(
             cluster, address, cluster_class, cluster_kwargs, adapt_kwargs, client_kwargs, performance_report_path

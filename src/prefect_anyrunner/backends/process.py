@@ -16,12 +16,12 @@ import prefect.task_runners
 from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner._driver import ends
+from prefect_anyrunner._driver.event_settings import EVENT_SETTINGS, EventArguments
 from prefect_anyrunner._driver.ledger import Sending
 from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
-from prefect_anyrunner._driver.tracked_runner import EVENT_SETTINGS, EventSettings
 from prefect_anyrunner._serialization.values import dumps
 from prefect_anyrunner._worker.contexts import current_worker
 from prefect_anyrunner._worker.messages import RunRequest
@@ -60,7 +60,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         initargs: tuple[Any, ...] = (),
         *,
         rerun_lost: int = 0,
-        **events: Unpack[EventSettings],
+        **events: Unpack[EventArguments],
     ) -> None:
         super().__init__(max_workers, subprocess_message_processor_factories, initializer, initargs)
         self.rerun_lost = rerun_lost

@@ -14,13 +14,13 @@ from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner._base.errors import EngineUnreachable
 from prefect_anyrunner._base.versions import running
+from prefect_anyrunner._driver.event_settings import EVENT_SETTINGS, EventArguments
 from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.modules import pickled_by_value, user_modules
 from prefect_anyrunner._driver.preflight import check_answer, probe_expression
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
-from prefect_anyrunner._driver.tracked_runner import EVENT_SETTINGS, EventSettings
 from prefect_anyrunner._worker.contexts import current_worker
 from prefect_anyrunner.backends._no_workers import WorkerWatch
 from prefect_anyrunner.backends._ray.addresses import OWN, version_skew
@@ -59,7 +59,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         *,
         rerun_lost: int = 0,
         connect_timeout: float = 10,
-        **events: Unpack[EventSettings],
+        **events: Unpack[EventArguments],
     ) -> None:
         super().__init__(address, init_kwargs)
         self.rerun_lost = rerun_lost

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Unpack
 import prefect.task_runners
 from prefect.task_runners import TaskRunner
 
+from prefect_anyrunner._driver.event_settings import EVENT_SETTINGS, EventArguments
 from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
-from prefect_anyrunner._driver.tracked_runner import EVENT_SETTINGS, EventSettings
 from prefect_anyrunner.backends._thread.body import run_body, run_body_as_sent
 from prefect_anyrunner.backends._thread.engine import ThreadEngine
 
@@ -32,7 +32,7 @@ class ThreadPoolTaskRunner(RemoteRunner, prefect.task_runners.ThreadPoolTaskRunn
     )
 
     def __init__(
-        self, max_workers: int | None = None, *, portable: bool = False, **events: Unpack[EventSettings]
+        self, max_workers: int | None = None, *, portable: bool = False, **events: Unpack[EventArguments]
     ) -> None:
         super().__init__(max_workers=max_workers)
         self.use_events(**events)

@@ -1,0 +1,109 @@
+"""The flow run that a runner works for: whether somebody has cancelled it in the API, and whether its time is over.
+
+A Prefect worker ends the process of a flow run that is cancelled. Nobody does so for a script, a notebook or a served
+flow: the flow run would stay Cancelling while all of its tasks run (rule Q1). So the API is asked every few seconds.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+import threading
+from collections.abc import Callable
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+from prefect.states import Cancelled
+
+SECONDS = 5.0
+"""Seconds between two questions about the flow run."""
+_MANAGED = "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"
+"""Environment variable by which Prefect's worker says that it cancels the flow run itself."""
+
+
+class FlowWatch:
+    """Watches the flow run of one started runner, from its first submit until it stops.
+
+    `on_cancelled` is called once, in a thread of its own, when the flow run or one that it is part of is cancelled.
+    """
+
+    def __init__(self, on_cancelled: Callable[[], None], logger: logging.Logger) -> None:
+        self._on_cancelled = on_cancelled
+        self._logger = logger
+        self._flow_run: FlowRun | None = None
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._is_cancelled = False
+
+    def begin(self) -> None:
+        """Begin to watch the flow run of the calling code, if there is one."""
+        context = FlowRunContext.get()
+        if self._thread is not None or context is None or context.flow_run is None:
+            return
+        self._flow_run = context.flow_run
+        if os.environ.get(_MANAGED, "true").lower() == "true":
+            run = contextvars.copy_context().run
+            self._thread = threading.Thread(target=run, args=(self._run,), name="anyrunner-flow-watch", daemon=True)
+            self._thread.start()
+
+    def is_over(self) -> bool:
+        """Return whether the flow run was cancelled or has timed out, so that what runs is to be stopped."""
+        state = self._flow_run.state if self._flow_run is not None else None
+        return self._is_cancelled or (state is not None and state.name == "TimedOut")
+
+    def end(self) -> None:
+        """Stop watching, and let a flow run that was cancelled end as Cancelled: all of its runs have ended."""
+        self._stopped.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        if not self._is_cancelled or self._flow_run is None:
+            return
+        try:
+            with get_client(sync_client=True, httpx_settings={}) as client:
+                state = client.read_flow_run(self._flow_run.id).state
+                if state is not None and not state.is_final():
+                    client.set_flow_run_state(self._flow_run.id, Cancelled(), force=True)
+        except httpx.HTTPError as exc:
+            self._logger.warning("Could not report to the API that the flow run is cancelled: %s", exc)
+
+    def _run(self) -> None:
+        if self._stopped.wait(SECONDS):  # most flow runs are over before the first question
+            return
+        assert self._flow_run is not None
+        ids: list[UUID] = []
+        # A client of its own, because that of the flow run is closed with the flow run.
+        with get_client(sync_client=True, httpx_settings={}) as client:
+            while not self._stopped.is_set():
+                try:
+                    ids = ids or _with_ancestors(client, self._flow_run)
+                    self._is_cancelled = any(_is_cancelled(client, flow_run_id) for flow_run_id in ids)
+                except httpx.HTTPError as exc:  # the next question may be answered
+                    self._logger.debug("Could not ask whether the flow run is cancelled: %s", exc)
+                if self._is_cancelled:
+                    self._logger.info(
+                        "The flow run is cancelled, so that no task run starts and those that run are stopped."
+                    )
+                    self._on_cancelled()
+                    return
+                self._stopped.wait(SECONDS)
+
+
+def _with_ancestors(client: SyncPrefectClient, flow_run: FlowRun) -> list[UUID]:
+    """Return the ids of a flow run and of those that it is part of."""
+    ids = [flow_run.id]
+    while (parent := flow_run.parent_task_run_id) is not None:
+        parent_id = client.read_task_run(parent).flow_run_id
+        if parent_id is None:
+            break
+        ids.append(parent_id)
+        flow_run = client.read_flow_run(parent_id)
+    return ids
+
+
+def _is_cancelled(client: SyncPrefectClient, flow_run_id: UUID) -> bool:
+    state = client.read_flow_run(flow_run_id).state
+    return state is not None and (state.is_cancelling() or state.is_cancelled())
