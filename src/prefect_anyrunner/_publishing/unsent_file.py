@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 from prefect.settings import get_current_settings
 
@@ -13,7 +14,7 @@ from prefect_anyrunner._publishing.change import Change
 
 def write_unsent(changes: Sequence[Change]) -> Path:
     """Write changes to a new file in Prefect's home folder and return its path."""
-    folder = get_current_settings().home / "anyrunner"
+    folder = _folder()
     folder.mkdir(parents=True, exist_ok=True)
     flow_run_id = changes[0].task_run.flow_run_id if changes else None
     number = 0
@@ -25,6 +26,15 @@ def write_unsent(changes: Sequence[Change]) -> Path:
             return path
         except FileExistsError:
             number += 1
+
+
+def unsent_files(flow_run_id: UUID) -> list[Path]:
+    """Return the files of this machine that keep ends of a flow run."""
+    return sorted(_folder().glob(f"unsent-{flow_run_id}-*.jsonl"))
+
+
+def _folder() -> Path:
+    return get_current_settings().home / "anyrunner"
 
 
 def read_unsent(path: Path) -> list[Change]:

@@ -1,6 +1,7 @@
-"""The command `anyrunner`: `show`, `run`, `compare`, `conform`, `events`.
+"""The command `anyrunner`: `show`, `run`, `compare`, `conform`, `audit`, `events`.
 
-Exit codes: 0 for success; 1 when the flow failed, the runners disagree or a rule is broken; 2 for wrong input, with one
+Exit codes: 0 for success; 1 when the flow failed, the runners disagree, a rule is broken or accounts do not
+balance; 2 for wrong input, with one
 sentence and no traceback; 130 after Ctrl-C, 143 after SIGTERM.
 
 Each command is imported when it is called, so that help and usage errors come without the seconds that Prefect takes.
@@ -59,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
     compare.set_defaults(command=_compare)
 
+    audit = commands.add_parser("audit", help="check that the API says how each task run of a flow run ended")
+    audit.add_argument("flow_run", metavar="FLOW_RUN", help="the id of a flow run that has ended")
+    audit.add_argument("--states", action="store_true", help="also read the states of each run, a question for each")
+    audit.add_argument("--repair", action="store_true", help="give task runs without an end one: Cancelled or Crashed")
+    audit.set_defaults(command=_audit)
+
     events = commands.add_parser("events", help="send what a flow run could not bring into the API")
     send = events.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "send", help="send the file that a warning of the flow run named"
@@ -111,6 +118,12 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     specs = [text.strip() for group in arguments.on for text in group.split(",") if text.strip()]
     return compare(arguments.flow, arguments.param, specs, as_json=arguments.json, keep_logs=arguments.keep_logs)
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from prefect_anyrunner.cli.audit import audit
+
+    return audit(arguments.flow_run, histories=arguments.states, mend=arguments.repair)
 
 
 def _send_events(arguments: argparse.Namespace) -> int:
