@@ -22,8 +22,6 @@ from prefect_anyrunner.backends import _builtin, _registry
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
-ENVIRONMENT_VARIABLE = "ANYRUNNER"
-
 
 @dataclass(frozen=True, repr=False)
 @public
@@ -124,8 +122,7 @@ class RunnerSpec:
     def __str__(self) -> str:
         """Return the spec as a URL for people to read: secrets are hidden, tables are written out."""
         prefix, mark, rest = (self.address or "").rpartition("://")
-        own = {**_builtin.BUILT_IN, **_builtin.STOCK}
-        schemes = own[self.backend].schemes if self.backend in own else {}
+        schemes = _builtin.OWN[self.backend].schemes if self.backend in _builtin.OWN else {}
         scheme = next((url for url, start in schemes.items() if start == prefix + mark), self.backend)
         options = "&".join(f"{name}={hide(value, name)}" for name, value in self.options.items())
         return f"{scheme}://{hide_in_text(rest)}{'?' if options else ''}{options}"

@@ -75,7 +75,7 @@ def _address(text: str, scheme: str | None, backend: Backend, problems: list[str
     if scheme is None:
         prefix, mark, rest = text.partition("://")
         if mark:
-            spelled = {**{own.removesuffix("://"): url for url, own in backend.schemes.items()}}
+            spelled = {own.removesuffix("://"): url for url, own in backend.schemes.items()}
             scheme = prefix if prefix in backend.schemes else spelled.get(prefix)
             if scheme is None:
                 known = ", ".join(f"{url}://" for url in backend.schemes)

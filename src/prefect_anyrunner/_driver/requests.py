@@ -29,11 +29,10 @@ from prefect_anyrunner._prefect.states import data_of
 from prefect_anyrunner._serialization.values import dumps
 from prefect_anyrunner._worker.contexts import dump_context
 from prefect_anyrunner._worker.messages import RunRequest
+from prefect_anyrunner._worker.sent_task import CODE
 
 Work = TypeVar("Work", Flow[Any, Any], Task[Any, Any])
 
-_CODE = ("fn", "__wrapped__", "__annotations__")
-"""Attributes in which a flow and a task hold their function, and what that takes along from its module."""
 LARGE = 2**20
 """Bytes from which an argument is stored by itself, to reach each worker once however many tasks share it."""
 
@@ -182,7 +181,7 @@ def _without_code(work: Work) -> Work:
     No worker calls that code, so that its globals neither have to be picklable nor have to stay as they are. Other
     attributes that cannot be pickled are left out too, except the task runner, from which a worker makes another.
     """
-    facts = {name: value for name, value in vars(work).items() if name not in _CODE}
+    facts = {name: value for name, value in vars(work).items() if name not in CODE}
     facts.update({name: [] for name in facts if name.endswith("_hooks")})
     runner = {"task_runner": facts.pop("task_runner")} if "task_runner" in facts else {}
     twin = copy.copy(work)

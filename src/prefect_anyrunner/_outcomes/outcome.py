@@ -1,4 +1,4 @@
-"""What became of one task run: `Status` and `Outcome`; frozen, picklable, no behaviour."""
+"""`Outcome`: what became of one task run."""
 
 from __future__ import annotations
 

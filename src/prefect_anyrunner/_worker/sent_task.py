@@ -26,6 +26,8 @@ from prefect.tasks import Task
 
 from prefect_anyrunner._serialization.values import loads
 
+CODE = ("fn", "__wrapped__", "__annotations__")
+"""Attributes in which a flow and a task hold their function, and what that takes along from its module."""
 _SCALARS = frozenset({bool, bytes, complex, float, int, str, type(None), date, datetime, timedelta, decimal.Decimal})
 _BY_NAME = (types.ModuleType, types.BuiltinFunctionType, types.FunctionType, type, logging.Logger, enum.Enum)
 """Types whose objects a worker finds by name, provided that no other function and no class came by value."""
@@ -95,7 +97,7 @@ class _Watching(pickle.Unpickler):
 
 def _is_plain(task: Task[Any, Any]) -> bool:
     """Return whether a task, apart from its function, has nothing that carries a change from one run to the next."""
-    facts = [value for name, value in vars(task).items() if name not in ("fn", "__wrapped__", "__annotations__")]
+    facts = [value for name, value in vars(task).items() if name not in CODE]
     return all(map(_is_fact, facts))
 
 

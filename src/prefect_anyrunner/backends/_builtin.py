@@ -29,7 +29,7 @@ _EVENTS: Mapping[str, Option] = MappingProxyType(
     }
 )
 _OTHER_PROCESS = "Prefect rolls back the tasks of a transaction that ran in its process, and these run in another one"
-_LOCAL_CLUSTER = ("n_workers", "threads_per_worker", "memory_limit", "processes")
+LOCAL_CLUSTER = ("n_workers", "threads_per_worker", "memory_limit", "processes")
 
 
 BUILT_IN: Mapping[str, Backend] = MappingProxyType(
@@ -76,7 +76,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
                 "memory_limit": Option("bytes", "memory of each worker", when="temporary"),
                 "processes": Option("bool", "workers are processes of their own", when="temporary"),
                 "cluster_class": Option(
-                    "class", "dotted name of the cluster class", when="temporary", excludes=_LOCAL_CLUSTER
+                    "class", "dotted name of the cluster class", when="temporary", excludes=LOCAL_CLUSTER
                 ),
                 "cluster_kwargs": Option("table", "arguments of the cluster class", when="temporary"),
                 "adapt_kwargs": Option("table", "arguments of the cluster's adapt()", when="temporary"),
@@ -131,4 +131,4 @@ def _stock(backend: Backend) -> Backend:
 
 STOCK: Mapping[str, Backend] = MappingProxyType({record.name: record for record in map(_stock, BUILT_IN.values())})
 """Prefect's, prefect-dask's and prefect-ray's own classes, to compare with: `stock+dask://`."""
-_OWN: Mapping[str, Backend] = MappingProxyType({**BUILT_IN, **STOCK})
+OWN: Mapping[str, Backend] = MappingProxyType({**BUILT_IN, **STOCK})

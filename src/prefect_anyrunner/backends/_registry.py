@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from prefect_anyrunner._base.errors import BackendUnavailable, SpecError
-from prefect_anyrunner.backends._builtin import _OWN, BUILT_IN
+from prefect_anyrunner.backends._builtin import BUILT_IN, OWN
 from prefect_anyrunner.backends._record import Backend, SharedEngine
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ def names() -> tuple[str, ...]:
 
     The stock runners are known, too, but are there to compare with.
     """
-    return (*BUILT_IN, *sorted({point.name for point in _entry_points()} - _OWN.keys()))
+    return (*BUILT_IN, *sorted({point.name for point in _entry_points()} - OWN.keys()))
 
 
 def knows(name: str) -> bool:
     """Tell whether there is a backend of that name; loads no entry point."""
-    return name in _OWN or name in names()
+    return name in OWN or name in names()
 
 
 def of_scheme(scheme: str) -> str:
@@ -50,11 +50,11 @@ def get(name: str) -> Backend | None:
     under it; BackendUnavailable when its record cannot be imported.
     """
     points = [point for point in _entry_points() if point.name == name]
-    owners = ["prefect-anyrunner"] * (name in _OWN) + [_owner(point) for point in points]
+    owners = ["prefect-anyrunner"] * (name in OWN) + [_owner(point) for point in points]
     if len(owners) > 1:
         raise SpecError(f"backend {name!r} is registered by several packages: {', '.join(owners)}; keep one of them")
     if not points:
-        return _OWN.get(name)
+        return OWN.get(name)
     try:
         backend = points[0].load()
     except Exception as error:

@@ -20,6 +20,7 @@ from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_va
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._worker.contexts import current_worker
+from prefect_anyrunner.backends._builtin import LOCAL_CLUSTER
 from prefect_anyrunner.backends._classes import check_class
 from prefect_anyrunner.backends._dask.channel import DaskChannel
 from prefect_anyrunner.backends._dask.cluster import (
@@ -266,11 +267,7 @@ def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
     settings = dict(options)
     if "cluster_class" in settings:
         check_class("cluster_class", settings["cluster_class"])
-    local = {
-        name: settings.pop(name)
-        for name in ("n_workers", "threads_per_worker", "memory_limit", "processes")
-        if name in settings
-    }
+    local = {name: settings.pop(name) for name in LOCAL_CLUSTER if name in settings}
     security = {name: settings.pop(name) for name in ("ca_file", "cert", "key") if name in settings}
     if security:
         client_kwargs = dict(settings.pop("client_kwargs", {}))
