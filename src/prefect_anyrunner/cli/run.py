@@ -63,7 +63,8 @@ class FlowEnd:
         """Return the failure as text, a combined failure with its groups of alike failures."""
         assert self.error is not None, "only a flow that failed has a failure"
         if isinstance(self.error, TaskRunsFailed):
-            return "\n".join([str(self.error.message), *(f"  {line}" for line in group_lines(self.error.outcomes))])
+            counted = str(self.error.message).partition(": ")[0]  # the lines below say the rest
+            return "\n".join([counted, *(f"  {line}" for line in group_lines(self.error.outcomes))])
         return described(self.error)
 
 
