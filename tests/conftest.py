@@ -47,6 +47,7 @@ ENGINES = {"dask_cluster": "dask", "ray_head": "ray"}
 """The fixtures that start an engine. Each has the mark of tests that ask for it only when they run."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of one engine in one process under `--dist loadgroup`, so that each engine starts once."""
     for item in items:

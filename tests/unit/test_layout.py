@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -33,3 +34,9 @@ import """
 def test_it_is_imported_without_prefect(module: str) -> None:
     ran = subprocess.run([sys.executable, "-c", WITHOUT_PREFECT + module], capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.dask
+def test_the_tests_of_one_engine_stay_in_one_process(request: pytest.FixtureRequest) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert request.node.nodeid.endswith("@dask_cluster"), "pytest-xdist sees no groups"
