@@ -15,8 +15,7 @@ from tests.engines.own_server import OwnServer
 @pytest.fixture(scope="session")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
     """A server beside that of the other tests; a test that ends it starts it again."""
-    # Prefect itself tries for minutes to report the end of a flow run to a server that is gone.
-    server = OwnServer(tmp_path_factory.mktemp("own_server"), PREFECT_CLIENT_MAX_RETRIES="0")
+    server = OwnServer(tmp_path_factory.mktemp("own_server"))
     server.start()
     yield server
     server.stop()
