@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect import flow, runtime, task
 
-from prefect_anyrunner import RunnerSpec, settle
+from prefect_anyrunner import Report, RunnerSpec, settle
 from prefect_anyrunner._provisioning.child import Parent
 
 
@@ -38,10 +38,14 @@ def submits(number: int) -> list[Any]:
     return settle(noop.map(range(number))).results()
 
 
+def counts(report: Report) -> dict[str, int]:
+    return {status.value: n for status, n in report.counts.items()}
+
+
 @flow
 def many(parent: Parent, runs: int) -> dict[str, int]:
     parent.send(str(runtime.flow_run.id))
-    return {status.value: n for status, n in settle(noop.map(range(runs))).counts.items()}
+    return counts(settle(noop.map(range(runs))))
 
 
 @task
@@ -53,7 +57,7 @@ def count(numbers: Any) -> int:
 def many_inputs(parent: Parent, runs: int) -> dict[str, int]:
     parent.send(str(runtime.flow_run.id))
     futures = noop.map(range(runs))
-    return {status.value: n for status, n in settle([*futures, count.submit(futures)]).counts.items()}
+    return counts(settle([*futures, count.submit(futures)]))
 
 
 @flow
@@ -72,13 +76,13 @@ def in_two_halves(parent: Parent, runs: int) -> dict[str, int]:
 @flow
 def nested(parent: Parent, runs: int) -> dict[str, int]:
     parent.send(str(runtime.flow_run.id))
-    return {status.value: n for status, n in settle([submits.submit(runs)]).counts.items()}
+    return counts(settle([submits.submit(runs)]))
 
 
 @flow
 def waiting(parent: Parent, path: str) -> dict[str, int]:
     parent.send(str(runtime.flow_run.id))
-    return {status.value: n for status, n in settle([waits_for.submit(path)]).counts.items()}
+    return counts(settle([waits_for.submit(path)]))
 
 
 @task
@@ -92,7 +96,7 @@ def endless(path: str) -> None:
 @flow
 def for_ever(parent: Parent, path: str) -> dict[str, int]:
     parent.send(str(runtime.flow_run.id))
-    return {status.value: n for status, n in settle([endless.submit(path) for _ in range(6)]).counts.items()}
+    return counts(settle([endless.submit(path) for _ in range(6)]))
 
 
 @flow(timeout_seconds=4)
@@ -107,7 +111,7 @@ def too_long(parent: Parent, path: str) -> None:
 @flow
 def failing(parent: Parent, runs: int) -> dict[str, int]:
     parent.send(str(runtime.flow_run.id))
-    return {status.value: n for status, n in settle(fails.map(range(runs))).counts.items()}
+    return counts(settle(fails.map(range(runs))))
 
 
 def main(descriptor: int) -> None:

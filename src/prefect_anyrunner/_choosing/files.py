@@ -11,11 +11,11 @@ from typing import Any
 
 from prefect_anyrunner._base.errors import SpecError
 from prefect_anyrunner._choosing.suggest import did_you_mean
-from prefect_anyrunner.backends import _registry
+from prefect_anyrunner.backends import _builtin, _registry
 
 OWN_FILE = "anyrunner.toml"
 PROJECT_FILE = "pyproject.toml"
-FOR_ALL = ("events", "events_timeout", "events_confirm")
+FOR_ALL = tuple(_builtin.EVENTS)
 """Options that may stand beside `runner`, and then hold for every runner that has them."""
 
 

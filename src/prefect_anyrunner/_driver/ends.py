@@ -24,11 +24,11 @@ from prefect_anyrunner._prefect.states import (
     error_of,
     failed_by,
     lost_state,
-    put_state,
     result_of,
     status_of,
     unusable_state,
 )
+from prefect_anyrunner._publishing.change import change_to
 from prefect_anyrunner._publishing.runner_events import RunnerEvents
 from prefect_anyrunner._serialization.unpack import unpack_error
 from prefect_anyrunner._serialization.values import loads
@@ -166,19 +166,14 @@ def _load_kept_value(run: Run, fetch: Callable[[], bytes], what: str, events: Ru
     """
     task_run = run.task_run  # not the run: its future will hold this function
 
-    def end_anew(state: State[Any]) -> None:
-        before = task_run.state
-        put_state(task_run, state)
-        events.changed(task_run, before, state)
-
     def load() -> Any:
         try:
             return loads(fetch(), what=what)
         except MissingResult as exc:
-            end_anew(lost_state(task_run.name, exc))
+            events.changed(change_to(task_run, lost_state(task_run.name, exc)))
             raise
         except CannotTravel as exc:
-            end_anew(unusable_state(exc))
+            events.changed(change_to(task_run, unusable_state(exc)))
             raise
 
     return load

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TypedDict
+from typing import TypedDict, Unpack
 
 from prefect_anyrunner._publishing.options import EventOptions
-
-EVENT_SETTINGS: Mapping[str, str] = MappingProxyType(
-    {"events": "events", "events_timeout": "events_timeout", "events_confirm": "events_confirm"}
-)
-"""The part of a runner's `settings` that stands for them."""
 
 
 class EventArguments(TypedDict, total=False):
@@ -22,18 +17,17 @@ class EventArguments(TypedDict, total=False):
     events_confirm: bool
 
 
+EVENT_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {name: f"event_options.{name}" for name in EventArguments.__annotations__}
+)
+"""The part of a runner's `settings` that stands for them."""
+
+
 class EventSettings:
     """Mixed into every runner."""
 
-    events: str = "auto"
-    events_timeout: float = 60.0
-    events_confirm: bool = True
+    event_options = EventOptions()
 
-    def use_events(self, *, events: str = "auto", events_timeout: float = 60.0, events_confirm: bool = True) -> None:
+    def use_events(self, **events: Unpack[EventArguments]) -> None:
         """Set what is published. Raises ValueError for a value that is none."""
-        EventOptions.checked(events, events_timeout, events_confirm)
-        self.events, self.events_timeout, self.events_confirm = events, events_timeout, events_confirm
-
-    def event_options(self) -> EventOptions:
-        """Return the settings as the publisher takes them."""
-        return EventOptions.checked(self.events, self.events_timeout, self.events_confirm)
+        self.event_options = EventOptions(**events)

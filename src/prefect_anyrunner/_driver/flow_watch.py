@@ -14,10 +14,12 @@ from collections.abc import Callable
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled
+
+from prefect_anyrunner._prefect.api import own_client
 
 SECONDS = 5.0
 """Seconds between two questions about the flow run."""
@@ -41,8 +43,10 @@ class FlowWatch:
 
     def begin(self) -> None:
         """Begin to watch the flow run of the calling code, if there is one."""
+        if self._flow_run is not None:
+            return
         context = FlowRunContext.get()
-        if self._thread is not None or context is None or context.flow_run is None:
+        if context is None or context.flow_run is None:
             return
         self._flow_run = context.flow_run
         if os.environ.get(_MANAGED, "true").lower() == "true":
@@ -63,7 +67,7 @@ class FlowWatch:
         if not self._is_cancelled or self._flow_run is None:
             return
         try:
-            with get_client(sync_client=True, httpx_settings={}) as client:
+            with own_client() as client:
                 state = client.read_flow_run(self._flow_run.id).state
                 if state is not None and not state.is_final():
                     client.set_flow_run_state(self._flow_run.id, Cancelled(), force=True)
@@ -75,8 +79,7 @@ class FlowWatch:
             return
         assert self._flow_run is not None
         ids: list[UUID] = []
-        # A client of its own, because that of the flow run is closed with the flow run.
-        with get_client(sync_client=True, httpx_settings={}) as client:
+        with own_client() as client:
             while not self._stopped.is_set():
                 try:
                     ids = ids or _with_ancestors(client, self._flow_run)

@@ -20,7 +20,8 @@ from prefect_anyrunner._outcomes.inputs import inputs_text
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.private import ResultRecord
-from prefect_anyrunner._prefect.states import moment, put_state
+from prefect_anyrunner._prefect.states import moment
+from prefect_anyrunner._publishing.change import change_to
 from prefect_anyrunner._publishing.runner_events import RunnerEvents
 from prefect_anyrunner._worker.messages import RunRequest
 
@@ -132,9 +133,7 @@ class RunLedger:
             run.move(Phase.ENDED)
         if end.report_to_api:
             try:
-                before = run.task_run.state
-                put_state(run.task_run, end.state)
-                self._events.changed(run.task_run, before, end.state, end.metadata)
+                self._events.changed(change_to(run.task_run, end.state, end.metadata))
             except Exception:  # whoever waits for the run must get its outcome all the same
                 self._logger.exception("Could not report the end of task run %r to the API.", run.task_run.name)
         outcome = self._outcome(run, end)

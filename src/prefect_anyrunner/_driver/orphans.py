@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State, TaskRun, TaskRunResult
 from prefect.states import Crashed
 
 from prefect_anyrunner._prefect.api import open_runs
+from prefect_anyrunner._publishing.change import Change
 from prefect_anyrunner._publishing.runner_events import RunnerEvents
 
 LATE = 3.0
@@ -43,7 +44,7 @@ def end_orphans(lost: Collection[TaskRun], events: RunnerEvents) -> list[UUID]:
                 reported.append(run.id)
                 state: State[Any] = Crashed(message="The task run that submitted it crashed: its worker died.")
                 state.state_details.task_run_id, state.state_details.flow_run_id = run.id, flow_run_id
-                events.changed(run, run.state, state)
+                events.changed(Change(run, run.state, state))
         if time.monotonic() >= until:
             return reported
         time.sleep(LATE / 4)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, ClassVar, Self
 
 
 class Settings:
     """Mixed into a runner class that declares `settings`.
 
-    `settings` maps each argument of the class's `__init__` to the attribute that holds it.
+    `settings` maps each argument of the class's `__init__` to the attribute that holds it, perhaps with dots.
     """
 
     settings: ClassVar[Mapping[str, str]]
 
     def current_settings(self) -> dict[str, Any]:
         """Return the arguments that make another runner like this one."""
-        return {argument: getattr(self, attribute) for argument, attribute in self.settings.items()}
+        return {argument: attrgetter(attribute)(self) for argument, attribute in self.settings.items()}
 
     def comparable_settings(self) -> dict[str, Any]:
         """Return the settings in a form in which equal settings are equal objects."""

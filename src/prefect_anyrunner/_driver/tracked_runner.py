@@ -110,7 +110,7 @@ class TrackedRunner(EventSettings, Settings, RunnerHooks):
             self.stop_engine(exc_type, exc_value, traceback)
 
     def _make_parts(self) -> Parts:
-        events = RunnerEvents(self.event_options(), self.logger)
+        events = RunnerEvents(self.event_options, self.logger)
         ledger = RunLedger(self.name, self.logger, events, self.release)
         upstreams = UpstreamWaiter(
             self.name,
@@ -314,12 +314,13 @@ class TrackedRunner(EventSettings, Settings, RunnerHooks):
         if stock is not None:
             stock()
 
-    def finish_children(self, *, stop: bool) -> None:
-        """Wait until every run that was submitted here has ended; see `Stopping.finish_children`."""
-        self._started_parts().stopping.finish_children(stop=stop)
+    def finish_children(self, *, stop: bool) -> list[Taken]:
+        """Wait until every run that was submitted here has ended; see `Stopping.finish_children`.
 
-    def take_unrecorded(self) -> list[Taken]:
-        """Return the ends of runs that the API has not been seen to record: the flow's process takes care of them."""
+        Returns the ends that the API has not been seen to record: the flow's process takes care of them, because this
+        one may end before it sees that.
+        """
+        self._started_parts().stopping.finish_children(stop=stop)
         return self.run_events.take()
 
     def finish(self, exc_type: type[BaseException] | None) -> None:

@@ -53,6 +53,11 @@ class _Printed(Exception):
         return self._text
 
 
+def all_is_printed() -> bool:
+    """Return whether the user wants all members, with all frames."""
+    return os.environ.get(VARIABLE, "").strip().lower() == "all"
+
+
 def is_printer(caller: FrameType) -> bool:
     """Return whether the calling code prints exceptions.
 
@@ -73,7 +78,7 @@ def printed_members(
     members: Sequence[Exception], outcomes: Sequence[Outcome], message: str
 ) -> tuple[BaseException, ...]:
     """Return the exceptions to print in the place of `members`."""
-    if os.environ.get(VARIABLE, "").strip().lower() == "all":
+    if all_is_printed():
         return (*_nested(members), *_summary(members, outcomes, message))
     of_member = {id(outcome.error): outcome for outcome in outcomes}
     if not all(id(member) in of_member for member in members):  # parts of a group that a body raised, or a user's group
@@ -162,7 +167,7 @@ def print_by_traceback() -> None:
 def _excepthook(kind: type[BaseException], error: BaseException, steps: TracebackType | None) -> Any:
     if not _holds_failure(error):
         return sys.__excepthook__(kind, error, steps)
-    if os.environ.get(VARIABLE, "").strip().lower() != "all":
+    if not all_is_printed():
         steps = _without_machinery(steps)
     traceback.print_exception(kind, error, steps)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
@@ -30,6 +30,39 @@ PAGE = 200
 LATE = 1.5
 """Seconds to wait until a run that has ended is in the API: events take their time to arrive."""
 _OPEN = [StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED]
+
+
+def own_client() -> SyncPrefectClient:
+    """Return a new client, with the current settings, to be used in a `with` block.
+
+    Within a flow run, Prefect gives out the client of the flow run, which is closed with that.
+    """
+    return get_client(sync_client=True, httpx_settings={})
+
+
+def by_id(client: SyncPrefectClient, ids: Sequence[UUID]) -> Iterator[TaskRun]:
+    """Yield those task runs of `ids` that are in the API. Raises `httpx.HTTPError`."""
+    for start in range(0, len(ids), PAGE):
+        page = TaskRunFilter(id=TaskRunFilterId(any_=list(ids[start : start + PAGE])))
+        yield from client.read_task_runs(task_run_filter=page, sort=TaskRunSort.ID_DESC, limit=PAGE)
+
+
+def of_flow_run(
+    client: SyncPrefectClient, flow_run_id: UUID, state: TaskRunFilterState | None = None
+) -> Iterator[TaskRun]:
+    """Yield the task runs of a flow run, or those in some states. Raises `httpx.HTTPError`."""
+    offset = 0
+    while True:
+        page = client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])),
+            task_run_filter=TaskRunFilter(state=state),
+            limit=PAGE,
+            offset=offset,
+        )
+        yield from page
+        offset += len(page)
+        if len(page) < PAGE:
+            return
 
 
 def reachable() -> bool:
@@ -56,10 +89,7 @@ def task_runs(ids: Iterable[UUID], *, expected: Iterable[UUID] = (), ended: Iter
     try:
         with get_client(sync_client=True) as client:
             while True:
-                for start in range(0, len(wanted), PAGE):
-                    page = TaskRunFilter(id=TaskRunFilterId(any_=wanted[start : start + PAGE]))
-                    runs = client.read_task_runs(task_run_filter=page, sort=TaskRunSort.ID_DESC, limit=PAGE)
-                    found.update((run.id, run) for run in runs)
+                found.update((run.id, run) for run in by_id(client, wanted))
                 wanted = [run_id for run_id in awaited if run_id not in found]
                 wanted += [run_id for run_id in final if not _is_final(found.get(run_id))]
                 if not wanted or time.monotonic() > until:
@@ -77,15 +107,5 @@ def _is_final(run: TaskRun | None) -> bool:
 
 def open_runs(flow_run_id: UUID) -> list[TaskRun]:
     """Return the task runs of a flow run that have no final state in the API. Raises `httpx.HTTPError`."""
-    found: list[TaskRun] = []
     with get_client(sync_client=True) as client:
-        while True:
-            page = client.read_task_runs(
-                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])),
-                task_run_filter=TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=_OPEN))),
-                limit=PAGE,
-                offset=len(found),
-            )
-            found += page
-            if len(page) < PAGE:
-                return found
+        return list(of_flow_run(client, flow_run_id, TaskRunFilterState(type=TaskRunFilterStateType(any_=_OPEN))))

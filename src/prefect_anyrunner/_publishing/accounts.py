@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, TaskRunFilter, TaskRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, TaskRun, TaskRunResult
 from prefect.states import Cancelled, Crashed
 
 from prefect_anyrunner._base.status import Status
-from prefect_anyrunner._prefect.api import PAGE
+from prefect_anyrunner._prefect.api import by_id, of_flow_run
 from prefect_anyrunner._prefect.states import status_of
 from prefect_anyrunner._publishing.unsent_file import unsent_files
 
@@ -49,7 +47,7 @@ def read_accounts(client: SyncPrefectClient, flow_run: FlowRun, *, histories: bo
     accounts = Accounts(flow_run, files=unsent_files(flow_run.id))
     known: set[UUID] = set()
     named: set[UUID] = set()
-    for run in _task_runs(client, flow_run.id):
+    for run in of_flow_run(client, flow_run.id):
         known.add(run.id)
         named |= {each.id for some in run.task_inputs.values() for each in some if isinstance(each, TaskRunResult)}
         if status_of(run.state) is Status.UNFINISHED:
@@ -57,7 +55,8 @@ def read_accounts(client: SyncPrefectClient, flow_run: FlowRun, *, histories: bo
         elif histories and sum(state.is_final() for state in client.read_task_run_states(run.id)) > 1:
             accounts.ended_twice.append(run)
     accounts.task_runs = len(known)
-    accounts.missing = _not_in_api(client, sorted(named - known))
+    elsewhere = named - known
+    accounts.missing = sorted(elsewhere - {run.id for run in by_id(client, sorted(elsewhere))})
     return accounts
 
 
@@ -70,21 +69,3 @@ def repair(client: SyncPrefectClient, accounts: Accounts) -> None:
             else Cancelled(message="The flow run ended before it started.")
         )
         client.set_task_run_state(run.id, state, force=True)
-
-
-def _task_runs(client: SyncPrefectClient, flow_run_id: UUID) -> Iterable[TaskRun]:
-    of_flow_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
-    offset = 0
-    while page := client.read_task_runs(flow_run_filter=of_flow_run, limit=PAGE, offset=offset):
-        yield from page
-        offset += len(page)
-
-
-def _not_in_api(client: SyncPrefectClient, ids: list[UUID]) -> list[UUID]:
-    missing: list[UUID] = []
-    for start in range(0, len(ids), PAGE):
-        page = ids[start : start + PAGE]
-        found = client.read_task_runs(task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=page)), limit=PAGE)
-        there = {run.id for run in found}
-        missing += [each for each in page if each not in there]
-    return missing

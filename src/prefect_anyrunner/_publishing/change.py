@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from prefect.utilities.engine import emit_task_run_state_change_event
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._prefect.models import copy_with
 from prefect_anyrunner._prefect.private import ResultRecord, ResultRecordMetadata
-from prefect_anyrunner._prefect.states import status_of, with_data
+from prefect_anyrunner._prefect.states import put_state, status_of, with_data
 
 logger = get_logger("anyrunner")
 _LONGEST_MESSAGE = 10_000
@@ -27,7 +27,7 @@ _LONGEST_MESSAGE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change: the run as it was after it, the states before and after it, all without results.
+    """One change: the run, and its states before and after it.
 
     `metadata` says where the result is stored. `follows` is true if the state before was published by the same engine.
     """
@@ -46,6 +46,15 @@ class Change:
     def is_end(self) -> bool:
         """Whether the run has ended with this change: the state is final, or an upstream run blocks the run."""
         return status_of(self.state) is not Status.UNFINISHED
+
+    def kept(self) -> Change:
+        """Return the change as it is now: it keeps no result and does not change any more."""
+        return replace(
+            self,
+            task_run=copy_with(self.task_run, {"state": None}),
+            before=with_data(self.before, None) if self.before is not None else None,
+            state=with_data(self.state, None),
+        )
 
     def pack(self) -> bytes:
         """Return the change in less than a kilobyte, for `unpack`."""
@@ -103,22 +112,11 @@ class Change:
             self.emit()
 
 
-def change(
-    task_run: TaskRun,
-    before: State[Any] | None,
-    state: State[Any],
-    metadata: ResultRecordMetadata | None = None,
-    *,
-    follows: bool = False,
-) -> Change:
-    """Return the change of `task_run` from one state to another. It keeps no result and does not change any more."""
-    return Change(
-        copy_with(task_run, {"state": None}),
-        with_data(before, None) if before is not None else None,
-        with_data(state, None),
-        metadata,
-        follows,
-    )
+def change_to(task_run: TaskRun, state: State[Any], metadata: ResultRecordMetadata | None = None) -> Change:
+    """Put `state` on `task_run` and return that change."""
+    before = task_run.state
+    put_state(task_run, state)
+    return Change(task_run, before, state, metadata)
 
 
 def _event_of(state: State[Any]) -> Any:

@@ -21,21 +21,27 @@ LATE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class EventOptions:
-    """The options `events`, `events_timeout` and `events_confirm` of a runner (rule S2).
+    """The options of a runner that say what it publishes (rule S2), under the names of its arguments.
 
-    `timeout`: seconds without progress after which the end of the flow run stops waiting; 0 does not wait.
-    `confirm`: whether the API is asked for what it has recorded. Without it, nothing is paced or sent again.
+    `events_timeout`: seconds without progress after which the end of the flow run stops waiting; 0 does not wait.
+    `events_confirm`: whether the API is asked for what it has recorded. Without it, nothing is paced or sent again.
+    Raises ValueError for a value that is none.
     """
 
-    events: Events = Events.AUTO
-    timeout: float = 60.0
-    confirm: bool = True
+    events: str = Events.AUTO
+    events_timeout: float = 60.0
+    events_confirm: bool = True
 
-    @classmethod
-    def checked(cls, events: str, timeout: float, confirm: bool) -> EventOptions:
-        """Return the options, or raise ValueError for a value that is none."""
-        if events not in [each.value for each in Events]:
-            raise ValueError(f"events={events!r} is not one of {', '.join(repr(each.value) for each in Events)}.")
-        if timeout < 0:
-            raise ValueError(f"events_timeout={timeout!r} is negative; it is a number of seconds, and 0 does not wait.")
-        return cls(Events(events), timeout, confirm)
+    def __post_init__(self) -> None:
+        if self.events not in [each.value for each in Events]:
+            known = ", ".join(repr(each.value) for each in Events)
+            raise ValueError(f"events={self.events!r} is not one of {known}.")
+        if self.events_timeout < 0:
+            raise ValueError(
+                f"events_timeout={self.events_timeout!r} is negative; it is a number of seconds, and 0 does not wait."
+            )
+
+    @property
+    def mode(self) -> Events:
+        """Which states are published."""
+        return Events(self.events)

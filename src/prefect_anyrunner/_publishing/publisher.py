@@ -21,10 +21,11 @@ from typing import NamedTuple
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.logging import get_logger
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL
 
+from prefect_anyrunner._prefect.api import own_client
 from prefect_anyrunner._publishing.backlog import Backlog, Waiting
 from prefect_anyrunner._publishing.change import Change
 from prefect_anyrunner._publishing.in_flight import InFlight, Sent
@@ -95,6 +96,7 @@ class Publisher:
         with self._state:
             self._put(source, change, context)
             if change.is_end:
+                source.ends += 1
                 source.unrecorded += 1
                 self.forget_open(change.run_id)
             self._wake()
@@ -103,8 +105,9 @@ class Publisher:
         """Publish ends that were taken back from a publisher, perhaps of another process."""
         with self._state:
             for each in taken:
+                source.ends += 1
                 source.unrecorded += 1
-                if each.was_sent and source.options.confirm:
+                if each.was_sent and source.options.events_confirm:
                     self._track(source, Change.unpack(each.packed))
                 else:
                     self._put(source, each.packed)
@@ -174,8 +177,7 @@ class Publisher:
 
     def _wake(self) -> None:
         if self._thread is None:
-            # With settings of its own: otherwise it would be the client of the flow run, which is closed with that.
-            client = get_client(sync_client=True, httpx_settings={})
+            client = own_client()
             self._thread = threading.Thread(target=self._run, args=(client,), name="anyrunner-publisher", daemon=True)
             self._thread.start()
         self._state.notify_all()
@@ -217,7 +219,7 @@ class Publisher:
                 self._behind = False
                 break
             batch.append(emission)
-            if emission.source.options.confirm:
+            if emission.source.options.events_confirm:
                 room -= 1
                 self._track(emission.source, emission.change)
             elif emission.change.is_end:

@@ -15,10 +15,9 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
-from prefect.client.schemas.sorting import TaskRunSort
 
 from prefect_anyrunner._base.status import Status
-from prefect_anyrunner._prefect.api import PAGE
+from prefect_anyrunner._prefect.api import by_id
 from prefect_anyrunner._prefect.states import status_of
 from prefect_anyrunner._publishing.change import Change
 
@@ -37,13 +36,9 @@ def count_recorded(client: SyncPrefectClient, changes: Iterable[Change]) -> int:
 
 def missing_ends(client: SyncPrefectClient, changes: Sequence[Change]) -> list[Change]:
     """Return those of these ends that the API has not recorded. Raises `httpx.HTTPError`."""
-    ended: set[UUID] = set()
-    for start in range(0, len(changes), PAGE):
-        ids = [change.run_id for change in changes[start : start + PAGE]]
-        page = TaskRunFilter(id=TaskRunFilterId(any_=ids))
-        for run in client.read_task_runs(task_run_filter=page, sort=TaskRunSort.ID_DESC, limit=PAGE):
-            if status_of(run.state) is not Status.UNFINISHED:  # perhaps another end than ours: a user's own
-                ended.add(run.id)
+    found = by_id(client, [change.run_id for change in changes])
+    # An end other than ours counts, too: it is a user's own.
+    ended = {run.id for run in found if status_of(run.state) is not Status.UNFINISHED}
     return [change for change in changes if change.run_id not in ended]
 
 

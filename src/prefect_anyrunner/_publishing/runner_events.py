@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextvars
 import logging
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import FlowRunContext
+from prefect.client.schemas.objects import TaskRun
 from prefect.events.worker import should_emit_events
 
-from prefect_anyrunner._prefect.private import ResultRecordMetadata, forget_unsent_events, wait_until_events_are_sent
-from prefect_anyrunner._publishing.change import Change, change
+from prefect_anyrunner._prefect.private import forget_unsent_events, wait_until_events_are_sent
+from prefect_anyrunner._publishing.change import Change
 from prefect_anyrunner._publishing.completed_count import CompletedCount
 from prefect_anyrunner._publishing.options import LATE_SECONDS, EventOptions, Events
 from prefect_anyrunner._publishing.publisher import Publisher, Taken, publisher
@@ -32,13 +31,12 @@ class RunnerEvents:
         self.source = Source(options)
         self._logger = logger
         self._publisher: Publisher | None = None
-        self._ends = 0
         self._completed = CompletedCount()
         self._waited = 0
 
     @property
     def _mode(self) -> Events:
-        return self.source.options.events
+        return self.source.options.mode
 
     # --- changes -------------------------------------------------------------------------------------------------
 
@@ -47,37 +45,25 @@ class RunnerEvents:
         assert task_run.state is not None
         self._start()
         if self._mode in (Events.ALL, Events.AUTO):
-            self._put_open(change(task_run, None, task_run.state), contextvars.copy_context())
-        self._completed.expect_one()
+            self._put_open(Change(task_run, None, task_run.state).kept(), contextvars.copy_context())
+        elif self._mode is Events.FAILURES:
+            self._completed.expect_one()
 
-    def changed(
-        self,
-        task_run: TaskRun,
-        before: State[Any] | None,
-        state: State[Any],
-        metadata: ResultRecordMetadata | None = None,
-        *,
-        follows: bool = False,
-    ) -> None:
-        """Publish a change of the state of a run; `metadata` says where a result is stored.
-
-        `follows`: the engine that publishes this has published the state before, too.
-        """
+    def changed(self, new: Change) -> None:
+        """Publish a change of the state of a run."""
         self._start()
-        new = change(task_run, before, state, metadata, follows=follows)
         if new.is_end:
-            self._ends += 1
-            if self._mode is Events.FAILURES and state.is_completed():
+            if self._mode is Events.FAILURES and new.state.is_completed():
                 if self._completed.add():
                     self._publishes().call(self._update_count)
-            elif task_run.flow_run_id is None:
-                self.source.emit(new, None)
+            elif new.task_run.flow_run_id is None:
+                self.source.emit(new.kept(), None)
             else:
-                self._publishes().put(self.source, new)
+                self._publishes().put(self.source, new.kept())
         elif self._mode in (Events.ALL, Events.AUTO):
-            self._put_open(new, None)
-        elif self._mode is Events.FINAL and state.is_running():
-            self._publishes().put_open(self.source, new, None, after=LATE_SECONDS)
+            self._put_open(new.kept(), None)
+        elif self._mode is Events.FINAL and new.state.is_running():
+            self._publishes().put_open(self.source, new.kept(), None, after=LATE_SECONDS)
 
     def _put_open(self, new: Change, context: contextvars.Context | None) -> None:
         if new.task_run.flow_run_id is None:
@@ -107,7 +93,6 @@ class RunnerEvents:
     def take_over(self, taken: Sequence[Taken]) -> None:
         """Publish ends that a worker could not see recorded."""
         self._start()
-        self._ends += len(taken)
         self._publishes().put_taken(self.source, taken)
 
     # --- the end -------------------------------------------------------------------------------------------------
@@ -124,17 +109,17 @@ class RunnerEvents:
             self._update_count()
         options = self.source.options
         left = self._publisher.waiting(self.source)
-        if options.timeout > 0:
+        if options.events_timeout > 0:
             self._waited = 0
-            limit = min(SIGNAL_SECONDS, options.timeout) if by_signal else None
+            limit = min(SIGNAL_SECONDS, options.events_timeout) if by_signal else None
             try:
-                left = self._publisher.wait(self.source, options.timeout, limit=limit, on_wait=self._on_wait)
+                left = self._publisher.wait(self.source, options.events_timeout, limit=limit, on_wait=self._on_wait)
             except BaseException:  # Ctrl-C
                 self._keep_in_file(self._publisher.take(self.source))
                 raise
         if left:
             self._keep_in_file(self._publisher.take(self.source))
-        elif by_signal and not options.confirm and not wait_until_events_are_sent(SIGNAL_SECONDS):
+        elif by_signal and not options.events_confirm and not wait_until_events_are_sent(SIGNAL_SECONDS):
             self._logger.error("Could not report within %g seconds to the API how all runs ended.", SIGNAL_SECONDS)
 
     def _on_wait(self) -> None:
@@ -145,7 +130,7 @@ class RunnerEvents:
             self._logger.info(
                 "Waiting for the API to record %s of %s task runs%s.",
                 f"{left:,}",
-                f"{self._ends:,}",
+                f"{self.source.ends:,}",
                 f", about {left / pace:.0f} s" if pace else "",
             )
 
@@ -159,7 +144,7 @@ class RunnerEvents:
             "The API has not recorded how %s of %s task runs ended. This is kept in a file; once the API answers, "
             "send it with: anyrunner events send %s",
             f"{len(changes):,}",
-            f"{self._ends:,}",
+            f"{self.source.ends:,}",
             path,
         )
 
@@ -170,7 +155,7 @@ class RunnerEvents:
             # Every event is emitted in a copy of this context, which has the flow run and its settings.
             self.source.context = contextvars.copy_context()
             if not should_emit_events():
-                self.source.options = EventOptions(self._mode, self.source.options.timeout, confirm=False)
+                self.source.options = replace(self.source.options, events_confirm=False)
             self._publisher = publisher()
 
     def _publishes(self) -> Publisher:
@@ -178,5 +163,5 @@ class RunnerEvents:
         return self._publisher
 
     def _update_count(self) -> None:
-        if self.source.context is not None and self.source.context.get(FlowRunContext.__var__) is not None:
-            self.source.context.copy().run(self._completed.publish)
+        assert self.source.context is not None
+        self.source.context.copy().run(self._completed.publish)

@@ -20,24 +20,17 @@ from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
 from prefect.tasks import Task
 from prefect.transactions import AsyncTransaction, Transaction
 
-from prefect_anyrunner._prefect.private import ResultRecord, ResultRecordMetadata, raise_if_suspended
+from prefect_anyrunner._prefect.private import ResultRecord, raise_if_suspended
 from prefect_anyrunner._prefect.states import put_engine_state
+from prefect_anyrunner._publishing.change import Change
 from prefect_anyrunner._worker.interrupt import leave_body, run_async_body, run_body
 
 
 class StateEvents(Protocol):
     """What publishes the states that an engine puts on its task run."""
 
-    def changed(
-        self,
-        task_run: TaskRun,
-        before: State[Any] | None,
-        state: State[Any],
-        metadata: ResultRecordMetadata | None = None,
-        *,
-        follows: bool = False,
-    ) -> None:
-        """Publish a change; see `RunnerEvents.changed`."""
+    def changed(self, new: Change) -> None:
+        """Publish a change."""
         ...
 
 
@@ -98,7 +91,7 @@ def _set_state(engine: SyncEngine | AsyncEngine, state: State[Any]) -> None:
     before = task_run.state
     put_engine_state(task_run, state)
     metadata = state.data.metadata if isinstance(state.data, ResultRecord) and should_persist_result() else None
-    engine.events.changed(task_run, before, state, metadata, follows=engine.published)
+    engine.events.changed(Change(task_run, before, state, metadata, follows=engine.published))
     engine.published = True
     engine._telemetry.update_state(state)
 
@@ -136,9 +129,8 @@ def run_engine(
 ) -> None:
     """Run Prefect's task engine for one task run in the flow's process, and leave its state on `task_run`.
 
-    `events` publishes its states, and `claim` is the name under which `interrupt` stops the body.
-
-    Raises what the engine lets through.
+    `events` publishes its states, and `claim` is the name under which `interrupt` stops the body. Raises what the
+    engine lets through.
     """
     engine: dict[str, Any] = {
         "task": task,

@@ -7,12 +7,10 @@ arrive. So the API never shows Completed for a run whose result is lost (rule S1
 from __future__ import annotations
 
 import contextvars
-from typing import Any
 
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import TaskRun
 
-from prefect_anyrunner._prefect.private import ResultRecordMetadata
-from prefect_anyrunner._publishing.change import change
+from prefect_anyrunner._publishing.change import Change
 from prefect_anyrunner._publishing.options import LATE_SECONDS, EventOptions, Events
 from prefect_anyrunner._publishing.publisher import publisher
 from prefect_anyrunner._publishing.source import Source
@@ -25,26 +23,17 @@ class EventsOnWorker:
         self._mode = mode
         self._is_late = False
 
-    def changed(
-        self,
-        task_run: TaskRun,
-        before: State[Any] | None,
-        state: State[Any],
-        metadata: ResultRecordMetadata | None = None,
-        *,
-        follows: bool = False,
-    ) -> None:
+    def changed(self, new: Change) -> None:
         """Publish a change of the state of the run, unless the run has ended with it."""
-        new = change(task_run, before, state, metadata, follows=follows)
         if new.is_end:
             return
         if self._mode in (Events.ALL, Events.AUTO):
-            new.emit()
-        elif self._mode is Events.FINAL and state.is_running():
-            source = Source(EventOptions(self._mode, confirm=False))
+            new.kept().emit()
+        elif self._mode is Events.FINAL and new.state.is_running():
+            source = Source(EventOptions(self._mode, events_confirm=False))
             source.context = contextvars.copy_context()
             self._is_late = True
-            publisher().put_open(source, new, None, after=LATE_SECONDS)
+            publisher().put_open(source, new.kept(), None, after=LATE_SECONDS)
 
     def forget(self, task_run: TaskRun) -> None:
         """Leave out what has not been published, because the run has ended."""

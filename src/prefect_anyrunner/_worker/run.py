@@ -84,12 +84,11 @@ def _run(entered: EnteredContext, host: WorkerHost, request: RunRequest, task_ru
         raised = _run_engine(entered.run_async, request, work, task_run)
         flow = FlowRunContext.get()
         finish = getattr(flow.task_runner, "finish_children", None) if flow is not None else None
+        unrecorded = ()
         if finish is not None:  # the body's own runs end while this process can still report them (rule S1)
-            finish(stop=isinstance(raised, Interrupted | KeyboardInterrupt))  # Ray interrupts by a KeyboardInterrupt
-        result = pack(host, work.task, task_run, raised, claim=request.claim)
-        take = getattr(flow.task_runner, "take_unrecorded", None) if flow is not None else None
-        if take is not None and (unrecorded := take()):  # the process may end before the API has recorded these
-            result = result._replace(unrecorded=unrecorded)
+            # Ray interrupts by a KeyboardInterrupt.
+            unrecorded = finish(stop=isinstance(raised, Interrupted | KeyboardInterrupt))
+        result = pack(host, work.task, task_run, raised, claim=request.claim)._replace(unrecorded=unrecorded)
     if flow is not None:
         # Prefect keeps notes of each run for runs that the same process submits later; here no later run needs them.
         flow.run_results.clear()

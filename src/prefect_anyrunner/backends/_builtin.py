@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from prefect_anyrunner._publishing.options import Events
 from prefect_anyrunner.backends._record import Backend, Capability, Option
 
 _RERUN_LOST = Option("int", "how often a run lost with its worker is executed again; never by default (C4)", minimum=0)
 _CONNECT_TIMEOUT = Option(
     "float", "seconds until an address that does not answer is given up; 10 by default", 0, above=True, when="address"
 )
-_EVENTS: Mapping[str, Option] = MappingProxyType(
+EVENTS: Mapping[str, Option] = MappingProxyType(
     {
         "events": Option(
             "text",
             "which states of a run are published in the API; auto by default (S2)",
-            choices=("auto", "all", "final", "failures"),
+            choices=tuple(Events),
         ),
         "events_timeout": Option(
             "float",
@@ -45,7 +46,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
             options={
                 "max_workers": Option("int", "threads at most", minimum=1),
                 "portable": Option("bool", "arguments, results and errors make the round trip of a cluster (V2)"),
-                **_EVENTS,
+                **EVENTS,
             },
         ),
         "process": Backend(
@@ -55,7 +56,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
             options={
                 "max_workers": Option("int", "processes at most", minimum=1),
                 "rerun_lost": _RERUN_LOST,
-                **_EVENTS,
+                **EVENTS,
             },
         ),
         "dask": Backend(
@@ -86,7 +87,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
                 "key": Option("file", "key of the own certificate", when="address", scheme="dask+tls"),
                 "connect_timeout": _CONNECT_TIMEOUT,
                 "rerun_lost": _RERUN_LOST,
-                **_EVENTS,
+                **EVENTS,
             },
         ),
         "ray": Backend(
@@ -104,14 +105,14 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
                 "init_kwargs": Option("table", "arguments of ray.init()"),
                 "connect_timeout": _CONNECT_TIMEOUT,
                 "rerun_lost": _RERUN_LOST,
-                **_EVENTS,
+                **EVENTS,
             },
         ),
     }
 )
 
 
-_OURS_ALONE = ("portable", "rerun_lost", "connect_timeout", *_EVENTS)
+_OURS_ALONE = ("portable", "rerun_lost", "connect_timeout", *EVENTS)
 
 
 def _stock(backend: Backend) -> Backend:

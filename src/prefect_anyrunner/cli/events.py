@@ -23,7 +23,7 @@ def send(file: str) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     try:
-        left = send_changes(changes, EventOptions().timeout)
+        left = send_changes(changes, EventOptions().events_timeout)
     except ObjectNotFound as error:
         raise UsageError(
             f"{path}: the API does not know its flow run: is this the API that the flow ran with?"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -135,13 +134,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     error = call.excinfo.value if call.excinfo is not None else None
     if error is None or type(error).__name__ != "TaskRunsFailed":
         return
+    from prefect_anyrunner._outcomes.printed import all_is_printed
     from prefect_anyrunner.pytest_plugin.runners import compact
 
     report = outcome.get_result()
     if not report.failed:
         return
     report.longrepr = compact(call.excinfo, item)
-    if os.environ.get("ANYRUNNER_TRACEBACKS", "").strip().lower() == "all":
+    if all_is_printed():
         return
     shorter = [(title, *without_failures(text)) for title, text in report.sections]
     report.sections = [(title, text) for title, text, left_out in shorter if text.strip() or not left_out]

@@ -106,4 +106,4 @@ class LeavesTheApiBehind(Threads):
 
     def start_engine(self) -> None:
         super().start_engine()
-        self.run_events.source.options = EventOptions(confirm=False)
+        self.run_events.source.options = EventOptions(events_confirm=False)

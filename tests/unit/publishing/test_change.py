@@ -13,8 +13,7 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect.states import Completed, Failed, Pending, Running
 
 from prefect_anyrunner._prefect.private import ResultRecordMetadata, create_task_run
-from prefect_anyrunner._prefect.states import put_state
-from prefect_anyrunner._publishing.change import Change, change
+from prefect_anyrunner._publishing.change import Change, change_to
 from prefect_anyrunner._publishing.unsent_file import read_unsent, write_unsent
 
 
@@ -31,10 +30,8 @@ def run() -> TaskRun:
 
 def ended(state: State[object]) -> Change:
     task_run = run()
-    before = task_run.state
     task_run.run_count = 1
-    put_state(task_run, state)
-    return change(task_run, before, state)
+    return change_to(task_run, state).kept()
 
 
 def facts(some: Change) -> tuple[object, ...]:
@@ -58,15 +55,14 @@ def test_the_place_of_a_stored_result_is_packed_too() -> None:
         storage_key="key", expiration=None, serializer=PickleSerializer(), prefect_version="3", storage_block_id=None
     )
     task_run = run()
-    original = change(task_run, task_run.state, Completed(), metadata)
+    original = Change(task_run, task_run.state, Completed(), metadata).kept()
     assert Change.unpack(original.pack()).metadata == metadata
 
 
 def test_a_change_keeps_no_result_and_stays_as_it_was() -> None:
     task_run = run()
     state: State[object] = Completed(data=object())
-    put_state(task_run, state)
-    new = change(task_run, None, state)
+    new = change_to(task_run, state).kept()
     task_run.name = "renamed later"
     assert new.state.data is None
     assert new.task_run.state is None
