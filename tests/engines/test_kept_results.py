@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from prefect import flow, task
 from prefect.exceptions import CrashedRun, MissingResult
 
-from prefect_anyrunner import Outcome, Report, Status, TaskRunsFailed, gather, settle
+from prefect_anyrunner import Outcome, Report, Status, TaskRunsFailed, agather, gather, settle
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner.conformance.checks import shown
 
@@ -29,6 +31,27 @@ def large(folder: str) -> bytes:
 @task
 def use(value: Any) -> int:
     return len(value)
+
+
+class TakesItsTime:
+    """A large value. Loading it in the process of the flow begins by setting `begun`, and ends once `turned` is set."""
+
+    begun: threading.Event | None = None
+    turned: threading.Event | None = None
+
+    def __init__(self) -> None:
+        self.filling = bytes(SIZE)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        if self.begun is not None and self.turned is not None:
+            self.begun.set()
+            assert self.turned.wait(60), "the event loop did not turn while the value was loaded"
+
+
+@task
+def takes_its_time() -> TakesItsTime:
+    return TakesItsTime()
 
 
 def is_kept(outcome: Outcome) -> bool:
@@ -103,3 +126,22 @@ def test_lost_before_anything_was_asked_of_it_a_downstream_run_is_blocked(dask_c
     (outcome,) = losing()
     assert outcome.status is Status.BLOCKED
     assert "lost with the Dask worker" in str(outcome.error)
+
+
+def test_the_event_loop_turns_while_agather_fetches_it(dask_cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, turned = threading.Event(), threading.Event()
+    monkeypatch.setattr(TakesItsTime, "begun", begun)
+    monkeypatch.setattr(TakesItsTime, "turned", turned)
+
+    async def turn() -> None:
+        await asyncio.to_thread(begun.wait)
+        turned.set()
+
+    @flow(task_runner=runner(dask_cluster))
+    async def awaiting() -> int:
+        turning = asyncio.create_task(turn())
+        value = await agather(takes_its_time.submit())
+        await turning
+        return len(value.filling)
+
+    assert asyncio.run(awaiting()) == SIZE

@@ -112,7 +112,8 @@ def server_environment() -> Iterator[dict[str, str]]:
         }
         port = free_port()
         with prefect_server(port, Path(folder, "server.log"), {**os.environ, **environment}):
-            yield {**environment, "PREFECT_API_URL": api_url(port)}
+            # Without an address of the UI, failures name no pages: the server has none, and ends with the block.
+            yield {**environment, "PREFECT_API_URL": api_url(port), "PREFECT_UI_URL": ""}
 
 
 def api_url(port: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -94,7 +95,8 @@ async def agather(
 ) -> Any:
     """Do what `gather` does without blocking the event loop; see `asettle`."""
     session = SettleSession(futures, policy, timeout)
-    return session.results(await session.asettle(progress), default)
+    report = await session.asettle(progress)
+    return session.results(await asyncio.to_thread(report.fetched), default)
 
 
 @public

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 from prefect import Flow
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_UI_URL, temporary_settings
 
 from prefect_anyrunner import AnyTaskRunner, BackendUnavailable, RunnerSpec, SpecError, TaskRunsFailed, use_runner
 from prefect_anyrunner._outcomes.render import group_lines
@@ -91,6 +91,7 @@ class Runners:
             self._server = {}
             if not configured:
                 self._server[PREFECT_API_URL] = environment["PREFECT_API_URL"]
+                self._server[PREFECT_UI_URL] = environment["PREFECT_UI_URL"]
                 self._server[PREFECT_HOME] = Path(environment["PREFECT_HOME"])
         return self._server
 
