@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from prefect import flow, task, unmapped
 from prefect.exceptions import CrashedRun
+from prefect.settings import PREFECT_TASKS_DEFAULT_RETRIES, temporary_settings
 
 from prefect_anyrunner import Report, Status, settle
 from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
@@ -125,3 +126,29 @@ def test_a_pool_that_breaks_loses_what_runs_and_nothing_else(
     assert executions(tmp_path, 6) == [1] * 6
     assert len((tmp_path / "held").read_text().split()) == 1 + rerun_lost
     assert workers() == 0
+
+
+@task
+def set_variable(name: str) -> tuple[int, str | None, str | None]:
+    before = os.environ.get(name)
+    os.environ[name] = "of the task"
+    return os.getpid(), before, os.environ.get("PREFECT_TASKS_DEFAULT_RETRIES")
+
+
+def test_a_body_has_the_flows_environment_and_changes_its_own(
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @flow(task_runner=runner(max_workers=1))
+    def two_tasks() -> list[Any]:
+        monkeypatch.setenv("OF_THE_FLOW", "set before the first submit")
+        found = [set_variable.submit(name).result() for name in ("NEW", "NEW", "OF_THE_FLOW", "OF_THE_FLOW")]
+        with temporary_settings({PREFECT_TASKS_DEFAULT_RETRIES: 2}):
+            return [*found, set_variable.submit("NEW").result()]
+
+    found = two_tasks()
+    assert len({pid for pid, _, _ in found}) == 1
+    assert [each[1:] for each in found] == [
+        *[(None, None)] * 2,
+        *[("set before the first submit", None)] * 2,
+        (None, "2"),
+    ]

@@ -27,6 +27,8 @@ class RemoteRunner(TrackedRunner):
 
     both_sides: tuple[str, ...] = ()
     """Modules of the engine whose release must be the same on workers."""
+    sends_environment: bool = False
+    """Whether bodies get the environment variables of the flow's process, and their own changes end with them."""
 
     _parts: RemoteParts | None = None
 
@@ -40,7 +42,8 @@ class RemoteRunner(TrackedRunner):
 
     def _make_parts(self) -> RemoteParts:
         blobs = BlobStore(self.store_blob, self.delete_blobs, self.logger)
-        return RemoteParts(**vars(super()._make_parts()), blobs=blobs, requests=RequestBuilder(blobs, self.both_sides))
+        requests = RequestBuilder(blobs, self.both_sides, self.sends_environment)
+        return RemoteParts(**vars(super()._make_parts()), blobs=blobs, requests=requests)
 
     def _started_parts(self) -> RemoteParts:
         parts = super()._started_parts()

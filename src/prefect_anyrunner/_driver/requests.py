@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 from typing import Any, NoReturn, TypeVar
 
@@ -17,7 +18,7 @@ from prefect.context import (
 )
 from prefect.flows import Flow
 from prefect.futures import resolve_futures_to_states
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, get_current_settings
 from prefect.tasks import MaterializingTask, Task
 
 from prefect_anyrunner._base.errors import CannotTravel
@@ -27,7 +28,7 @@ from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._prefect.models import differences
 from prefect_anyrunner._prefect.states import data_of
 from prefect_anyrunner._serialization.values import dumps
-from prefect_anyrunner._worker.contexts import dump_context
+from prefect_anyrunner._worker.contexts import ENVIRONMENT, dump_context
 from prefect_anyrunner._worker.messages import RunRequest
 from prefect_anyrunner._worker.sent_task import CODE
 
@@ -40,12 +41,14 @@ LARGE = 2**20
 class RequestBuilder:
     """Builds the requests of one started runner.
 
-    `both_sides`: modules of the engine whose release must be the same on workers.
+    `both_sides`: modules of the engine whose release must be the same on workers. `environment`: whether bodies get
+    the environment variables of this process.
     """
 
-    def __init__(self, blobs: BlobStore, both_sides: tuple[str, ...]) -> None:
+    def __init__(self, blobs: BlobStore, both_sides: tuple[str, ...], environment: bool) -> None:
         self._blobs = blobs
         self._both_sides = both_sides
+        self._environment = environment
         self._contexts: dict[tuple[int, int], tuple[Digest, Any, Any]] = {}
         self._templates: dict[Digest, tuple[Digest, TaskRun]] = {}
 
@@ -105,7 +108,11 @@ class RequestBuilder:
         flow, settings = FlowRunContext.get(), SettingsContext.get()
         known = self._contexts.get((id(flow), id(settings)))
         if known is None:
-            context = dump_context(_serialize_context(flow, settings), self._both_sides)
+            serialized = _serialize_context(flow, settings)
+            if self._environment:  # as Prefect's pool has it: with the settings, and what is set by hand wins
+                from_settings = get_current_settings().to_environment_variables(exclude_unset=True)
+                serialized[ENVIRONMENT] = {**from_settings, **os.environ}
+            context = dump_context(serialized, self._both_sides)
             known = self._blobs.add(context), flow, settings  # both are kept alive, so that their ids stay theirs
             self._contexts[id(flow), id(settings)] = known
         return known[0]

@@ -26,6 +26,8 @@ _MOST_FLOW_RUNS = 8
 """Flow runs whose contexts are kept; those of more flow runs at a time are entered anew for each body."""
 _MOST_FREE = max(32, os.cpu_count() or 1)
 """Free contexts of one flow run that are kept: a worker with more threads than CPUs waits more than it computes."""
+ENVIRONMENT = "environment"
+"""The key of environment variables in a serialized context; a worker that runs several bodies at a time gets none."""
 
 
 _here: contextvars.ContextVar[WorkerHost | None] = contextvars.ContextVar("anyrunner_worker", default=None)
@@ -55,6 +57,7 @@ class EnteredContext:
     """
 
     def __init__(self, serialized: dict[str, Any], host: WorkerHost) -> None:
+        self.environment: dict[str, str] | None = serialized.pop(ENVIRONMENT, None)
         self.context = contextvars.copy_context()  # the engine's own variables (Dask's current worker) stay in it
         self._stack = ExitStack()
         self._runner: asyncio.Runner | None = None

@@ -13,13 +13,14 @@ import asyncio
 import pickle
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, NamedTuple
 
 from prefect.client.schemas.objects import TaskRun
 from prefect.context import FlowRunContext, SyncClientContext, hydrated_context
 from prefect.tasks import Task
 
+from prefect_anyrunner._base.environment import temporary_environment
 from prefect_anyrunner._base.errors import CannotTravel
 from prefect_anyrunner._prefect.models import restored
 from prefect_anyrunner._serialization.pickler import forget_additions
@@ -80,7 +81,7 @@ def _run(entered: EnteredContext, host: WorkerHost, request: RunRequest, task_ru
         work = _unpack(host, request, task_run)
     except CannotTravel as exc:
         return pack_failure(host, task_run, exc)
-    with _overridden(work.context_overrides):
+    with _overridden(work.context_overrides), _environment(entered):
         raised = _run_engine(entered.run_async, request, work, task_run)
         flow = FlowRunContext.get()
         finish = getattr(flow.task_runner, "finish_children", None) if flow is not None else None
@@ -142,6 +143,10 @@ def _run_engine(
     finally:
         events.forget(task_run)
     return None
+
+
+def _environment(entered: EnteredContext) -> AbstractContextManager[None]:
+    return nullcontext() if entered.environment is None else temporary_environment(entered.environment)
 
 
 def _overridden(context_overrides: dict[str, Any]) -> Any:

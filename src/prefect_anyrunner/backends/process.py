@@ -51,6 +51,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
             **EVENT_SETTINGS,
         }
     )
+    sends_environment = True
 
     def __init__(
         self,
