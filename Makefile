@@ -6,6 +6,7 @@
 #                     tests/stock_suites/README.md
 # make bench   environment, then what a task costs: stock, ours, bare engines; benchmarks/README.md
 # make matrix  environment, then the table of rules on ours and on the stock runners; tests/conformance/README.md
+# make compat  units, the table of rules and the demo on the oldest, pinned and newest packages; docs/compatibility.md
 # make docker-check  image, clusters, census and table of rules in containers; docker/README.md
 # make clean   remove the environment and all caches
 
@@ -13,11 +14,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all stock-tests bench matrix docker-check check clean
+.PHONY: demo test test-all stock-tests bench matrix compat docker-check check clean
 
 demo: $(STAMP)
 	RAY_USAGE_STATS_ENABLED=0 DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
-	$(BIN)/anyrunner compare examples/stdlib_census.py:census --on thread,dask,ray
+	$(BIN)/anyrunner compare examples/stdlib_census.py:census -p most=300 --on thread,dask,ray
 
 # Two processes share the tests; those of one engine stay together, so that each engine starts once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
@@ -37,6 +38,9 @@ bench: $(STAMP)
 matrix: $(STAMP)
 	$(BIN)/python -m tests.conformance.write_matrix $(RULES)
 
+compat: .venv-compat/.installed
+	.venv-compat/bin/python tests/compat $(COMPAT)
+
 docker-check:
 	docker/check
 
@@ -47,7 +51,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports --no-logo
 
 clean:
-	rm -rf .venv .venv-stock build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-stock .venv-compat build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt
@@ -59,4 +63,9 @@ $(STAMP): pyproject.toml constraints.txt
 .venv-stock/.installed: pyproject.toml constraints.txt tests/stock_suites/requirements.txt
 	$(PYTHON) -m venv .venv-stock
 	.venv-stock/bin/python -m pip install --quiet -c constraints.txt -e '.[all,test]' -r tests/stock_suites/requirements.txt
+	touch $@
+
+.venv-compat/.installed:
+	$(PYTHON) -m venv .venv-compat
+	.venv-compat/bin/python -m pip install --quiet uv
 	touch $@
