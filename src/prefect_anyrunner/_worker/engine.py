@@ -11,7 +11,8 @@ Making an event costs about a third of the engine itself, so none is made to be 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from prefect.client.schemas.objects import State, TaskRun
@@ -23,6 +24,7 @@ from prefect.transactions import AsyncTransaction, Transaction
 from prefect_anyrunner._prefect.private import ResultRecord, raise_if_suspended
 from prefect_anyrunner._prefect.states import put_engine_state
 from prefect_anyrunner._publishing.change import Change
+from prefect_anyrunner._worker.forks import end_if_forked
 from prefect_anyrunner._worker.interrupt import leave_body, run_async_body, run_body
 
 
@@ -41,6 +43,7 @@ class SyncEngine(SyncTaskRunEngine[Any, Any]):
     claim: str = ""
     events: StateEvents | None = None
     published: bool = False
+    process: int = field(default_factory=os.getpid)
 
     def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
         """Put `state` on the task run and publish it."""
@@ -51,10 +54,18 @@ class SyncEngine(SyncTaskRunEngine[Any, Any]):
         """Run the body, or read its result if an earlier run has stored it."""
         if transaction.is_committed():
             return super().call_task_fn(transaction)
-        return run_body(self.claim, super().call_task_fn, transaction)
+        return run_body(self.claim, self._call_body, transaction)
+
+    def _call_body(self, transaction: Transaction) -> Any:
+        try:
+            return super().call_task_fn(transaction)
+        except BaseException as exc:
+            end_if_forked(self.process, exc)
+            raise
 
     def handle_success(self, result: Any, transaction: Transaction) -> Any:
         """Store and report what the body has returned."""
+        end_if_forked(self.process)
         leave_body(self.claim)
         return super().handle_success(result, transaction)
 
@@ -66,6 +77,7 @@ class AsyncEngine(AsyncTaskRunEngine[Any, Any]):
     claim: str = ""
     events: StateEvents | None = None
     published: bool = False
+    process: int = field(default_factory=os.getpid)
 
     async def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
         """Put `state` on the task run and publish it."""
@@ -76,10 +88,18 @@ class AsyncEngine(AsyncTaskRunEngine[Any, Any]):
         """Run the body, or read its result if an earlier run has stored it."""
         if transaction.is_committed():
             return await super().call_task_fn(transaction)
-        return await run_async_body(self.claim, super().call_task_fn, transaction)
+        return await run_async_body(self.claim, self._call_body, transaction)
+
+    async def _call_body(self, transaction: AsyncTransaction) -> Any:
+        try:
+            return await super().call_task_fn(transaction)
+        except BaseException as exc:
+            end_if_forked(self.process, exc)
+            raise
 
     async def handle_success(self, result: Any, transaction: AsyncTransaction) -> Any:
         """Store and report what the body has returned."""
+        end_if_forked(self.process)
         leave_body(self.claim)
         return await super().handle_success(result, transaction)
 

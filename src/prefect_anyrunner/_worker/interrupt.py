@@ -69,12 +69,24 @@ def interrupt(claim: str) -> None:
     """
     with _lock:
         if claim not in _bodies:
-            _pending[claim] = None
-            while len(_pending) > _MOST_PENDING:
-                _pending.popitem(last=False)
+            _keep_from_starting(claim)
             return
     if not _try_interrupt(claim):
         threading.Thread(target=_keep_trying, args=(claim,), name="anyrunner-interrupt", daemon=True).start()
+
+
+def interrupt_in_signal(claim: str) -> None:
+    """Do so in a signal handler of the thread that runs the body: raise KeyboardInterrupt, also out of a blocking call.
+
+    What runs before the body may drop that exception, as `__del__` does; then the body does not start all the same.
+    """
+    # Without `_lock`, because the interrupted code may hold it: this thread alone enters and leaves the body.
+    _keep_from_starting(claim)
+    where = _bodies.get(claim)
+    if isinstance(where, asyncio.Task):
+        where.get_loop().call_soon_threadsafe(_cancel, claim, where)
+        return
+    raise KeyboardInterrupt
 
 
 def leave_body(claim: str) -> None:
@@ -93,11 +105,17 @@ def leave_body(claim: str) -> None:
 
 def _enter(claim: str, where: int | asyncio.Task[Any]) -> None:
     with _lock:
+        _bodies[claim] = where  # first, because a signal may come between these lines
         pending = claim in _pending
         _pending.pop(claim, None)
-        _bodies[claim] = where
     if pending:
         raise Interrupted
+
+
+def _keep_from_starting(claim: str) -> None:
+    _pending[claim] = None
+    while len(_pending) > _MOST_PENDING:
+        _pending.popitem(last=False)
 
 
 def _keep_trying(claim: str) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from prefect_anyrunner._worker.interrupt import (
     Interrupted,
     came_from_body,
     interrupt,
+    interrupt_in_signal,
     leave_body,
     run_async_body,
     run_body,
@@ -134,3 +138,36 @@ def test_what_the_body_has_raised_is_told_from_the_rest() -> None:
     assert came_from_body("this one", raised.value)
     assert not came_from_body("another one", raised.value)
     assert not came_from_body("this one", ValueError("of somebody else"))
+
+
+@pytest.fixture
+def claim(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The claim of a body that SIGINT interrupts."""
+    claim = str(request.node.name)
+    before = signal.signal(signal.SIGINT, lambda *_: interrupt_in_signal(claim))
+    yield claim
+    leave_body(claim)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_body_does_not_start_though_what_came_before_dropped_the_exception(claim: str) -> None:
+    with suppress(KeyboardInterrupt):  # as Python does in `__del__` and in callbacks of weak references
+        signal.raise_signal(signal.SIGINT)
+    started: list[bool] = []
+    with pytest.raises(Interrupted):
+        run(lambda: started.append(True), claim)
+    assert not started
+
+
+def test_signal_interrupts_a_body(claim: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(lambda: signal.raise_signal(signal.SIGINT), claim)
+
+
+def test_signal_interrupts_a_coroutine_at_its_next_await(claim: str) -> None:
+    async def body() -> None:
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(60)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(run_async_body(claim, body))
