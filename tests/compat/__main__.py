@@ -64,7 +64,7 @@ def environment(packages: str, python: str) -> Path:
     folder = ROOT / ".venv-compat" / f"{packages}-{python}"
     binary = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     subprocess.run([UV, "venv", "--quiet", "--clear", "--python", interpreter(python), folder], check=True, cwd=ROOT)
-    install = [UV, "pip", "install", "--quiet", "--python", binary, *PACKAGES[packages], "-e", ".[all,test]"]
+    install = [UV, "pip", "install", "--quiet", "--python", str(binary), *PACKAGES[packages], "-e", ".[all,test]"]
     subprocess.run(install, check=True, cwd=ROOT)
     return binary
 

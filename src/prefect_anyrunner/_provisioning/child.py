@@ -41,11 +41,10 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, str(theirs.fileno())],
                 env=dict(environment),
-                pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                **_with_pipe(theirs.fileno()),
             )
 
     def send(self, message: Any) -> None:
@@ -98,8 +97,15 @@ class Parent:
     """The child's end of the connection; any thread may send."""
 
     def __init__(self, descriptor: int) -> None:
-        os.set_inheritable(descriptor, False)  # the child's own children must not hold the pipe open
-        self._pipe: Connection[Any, Any] = Connection(descriptor)
+        # The child's own children must not hold the pipe open.
+        if sys.platform == "win32":
+            from multiprocessing.connection import PipeConnection
+
+            os.set_handle_inheritable(descriptor, False)
+            self._pipe = PipeConnection(descriptor)
+        else:
+            os.set_inheritable(descriptor, False)
+            self._pipe: Connection[Any, Any] = Connection(descriptor)
         self._sending = threading.Lock()
 
     def send(self, message: Any) -> None:
@@ -114,6 +120,10 @@ class Parent:
 
 def stop_process(process: subprocess.Popen[bytes], *, by: int = signal.SIGTERM, seconds: float = STOP_SECONDS) -> None:
     """End a process that was started in a session of its own, and whatever it has left behind in that session."""
+    if sys.platform == "win32":  # there are no sessions, and no signal that asks a process to end
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True)
+        process.wait()
+        return
     if process.poll() is None:
         process.send_signal(by)
         with suppress(subprocess.TimeoutExpired):
@@ -121,3 +131,12 @@ def stop_process(process: subprocess.Popen[bytes], *, by: int = signal.SIGTERM, 
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _with_pipe(descriptor: int) -> dict[str, Any]:
+    """Return arguments of Popen for a child that inherits one end of a pipe, and no Ctrl-C."""
+    if sys.platform == "win32":
+        os.set_handle_inheritable(descriptor, True)
+        startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [descriptor]})
+        return {"startupinfo": startup, "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"pass_fds": [descriptor], "start_new_session": True}

@@ -31,13 +31,15 @@ stopping = threading.Event()
 
 def follow():
     code = command.wait()
-    if stopping.is_set():
+    if stopping.is_set() and os.name != "nt":
         os.killpg(0, signal.SIGKILL)
     os._exit(code % 256)
 
 threading.Thread(target=follow, daemon=True).start()
 sys.stdin.buffer.read()
 stopping.set()
+if os.name == "nt":  # there are no sessions
+    subprocess.run(["taskkill", "/F", "/T", "/PID", str(os.getpid())])
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 os.killpg(0, signal.SIGTERM)
 threading.Event().wait(10)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import os
-import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from prefect.states import Failed, Pending
 
 from prefect_anyrunner import as_settled, asettle, settle
 from prefect_anyrunner.conformance import tasks
+from prefect_anyrunner.conformance.processes import kill_this_process
 
 
 class NoText(Exception):
@@ -56,7 +56,7 @@ class KillsReader:
 
 def _kill_unless(process_id: int) -> None:
     if os.getpid() != process_id:
-        os.kill(os.getpid(), signal.SIGKILL)
+        kill_this_process()
 
 
 @task

@@ -6,7 +6,6 @@ Tasks show by files that they have run, and wait for files, so that no case depe
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 
+from prefect_anyrunner.conformance.processes import kill_this_process
 from prefect_anyrunner.conformance.task_errors import BASES as BASES
 from prefect_anyrunner.conformance.task_errors import OURS_TOO as OURS_TOO
 from prefect_anyrunner.conformance.task_errors import Broken as Broken
@@ -160,7 +160,7 @@ def live_or_die(path: str, how: str) -> str:
     """Append a line, then return, be killed, or exit."""
     _append(path)
     if how == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
+        kill_this_process()
     elif how == "exit":
         os._exit(7)
     return how
@@ -171,7 +171,7 @@ def die_the_first_time(path: str) -> str:
     """Append a line; be killed if it is the first line."""
     _append(path)
     if len(Path(path).read_text().splitlines()) == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+        kill_this_process()
     return "alive"
 
 
@@ -346,4 +346,4 @@ def submit_and_die(started: str, go: str, child: str) -> None:
     Path(child).write_text(str(future.task_run_id))
     _await_file(started)
     _await_running(future.task_run_id)
-    os.kill(os.getpid(), signal.SIGKILL)
+    kill_this_process()

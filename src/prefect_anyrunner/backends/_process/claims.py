@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from prefect_anyrunner._base.claims import REVOKED
@@ -45,13 +46,13 @@ class ClaimFolder:
 
     def forget(self, claim: str) -> None:
         """Delete the file of a claim whose run has ended."""
-        (self._claims / claim).unlink(missing_ok=True)
+        _delete(self._claims / claim)
 
     def store(self, digest: str, data: bytes) -> None:
         """Keep `data` for the workers; they never see a file that is half written."""
         part = self._blobs / f"{digest}.part"
         part.write_bytes(data)
-        part.rename(part.with_suffix(""))
+        part.replace(part.with_suffix(""))
 
     def fetch(self, digest: str) -> bytes:
         """Return the bytes that are kept under `digest`."""
@@ -60,4 +61,9 @@ class ClaimFolder:
     def delete(self, digests: list[str]) -> None:
         """Drop bytes that no run needs any more."""
         for digest in digests:
-            (self._blobs / digest).unlink(missing_ok=True)
+            _delete(self._blobs / digest)
+
+
+def _delete(path: Path) -> None:
+    with suppress(PermissionError):  # Windows keeps a file that a worker is reading; `remove` deletes it later
+        path.unlink(missing_ok=True)

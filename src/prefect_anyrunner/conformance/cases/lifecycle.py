@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 import threading
 from pathlib import Path
@@ -13,6 +12,7 @@ from prefect_anyrunner import Outcome, Status, agather, as_settled, gather
 from prefect_anyrunner.conformance import task_errors, tasks
 from prefect_anyrunner.conformance.checks import agree, contradictions, ended, lines, now, states_now, until
 from prefect_anyrunner.conformance.open_flow import limit
+from prefect_anyrunner.conformance.processes import is_running
 from prefect_anyrunner.conformance.subject import Subject
 from prefect_anyrunner.conformance.table import case
 
@@ -164,14 +164,7 @@ def engine_is_stopped(run: Subject) -> None:
     """Return the process ids of workers, and check them after the flow run."""
     pids = run.flow(lambda: gather([tasks.process_id.submit() for _ in range(4)]))
 
-    def gone(pid: int) -> bool:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
-
-    until(lambda: all(map(gone, pids)))
+    until(lambda: not any(map(is_running, pids)))
 
 
 @case("L1-duplicate", "A runner, its duplicate and its pickled copy are equal; one with other settings is not.")
