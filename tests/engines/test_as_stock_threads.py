@@ -83,7 +83,7 @@ def facts(runner: TaskRunner[Any], folder: Path) -> Any:
     @flow(task_runner=runner)
     def run() -> list[Any]:
         ended = [settle([each.submit(str(folder))])[0] for each in TASKS for _ in range(2)]
-        return [(each.task_name, each.status, str(each.error)) for each in ended]
+        return [(each.status, str(each.error)) for each in ended]
 
     return run(), Counter(path.name.partition(" ")[0] for path in folder.iterdir())
 
