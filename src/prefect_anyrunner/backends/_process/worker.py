@@ -65,7 +65,10 @@ def run_here(request: RunRequest) -> RunResult:
     """Run one request in this worker process."""
     global _in_body
     assert _host is not None
-    signal.signal(signal.SIGTERM, _end)  # before each run, because a body may have changed it
+    # Before each run, because a body may have changed both.
+    signal.signal(signal.SIGTERM, _end)
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     _in_body = True
     try:
         return run_request(_host, request)

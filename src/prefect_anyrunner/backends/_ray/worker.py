@@ -7,7 +7,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
@@ -69,7 +69,8 @@ class UpdateWriter:
 
     def start(self) -> None:
         """Write an update once the batch has taken too long."""
-        self._timer.start()
+        with suppress(RuntimeError):  # a body has used up the threads that the system allows
+            self._timer.start()
 
     def stop(self) -> None:
         """Write no update any more."""
