@@ -126,7 +126,7 @@ def run_batch(update_key: str, work: bytes, blobs: dict[str, list[Any]]) -> byte
 
 @contextmanager
 def _cancellable(claim: str) -> Iterator[None]:
-    """Let `ray.cancel` interrupt the run of `claim`: Ray calls the handler of SIGINT, which a body may have changed."""
+    """Let `ray.cancel` interrupt the run of `claim`: it calls the handler of SIGINT, which a body may have changed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
