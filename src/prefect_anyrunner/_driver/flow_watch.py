@@ -23,6 +23,8 @@ from prefect_anyrunner._prefect.api import own_client
 
 SECONDS = 5.0
 """Seconds between two questions about the flow run."""
+LAST_ANSWER_SECONDS = 1.0
+"""Seconds that a question under way gets to be answered when the flow run ends: Prefect itself tries for minutes."""
 _MANAGED = "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"
 """Environment variable by which Prefect's worker says that it cancels the flow run itself."""
 
@@ -63,7 +65,7 @@ class FlowWatch:
         """Stop watching, and let a flow run that was cancelled end as Cancelled: all of its runs have ended."""
         self._stopped.set()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(LAST_ANSWER_SECONDS)
         if not self._is_cancelled or self._flow_run is None:
             return
         try:
@@ -83,10 +85,12 @@ class FlowWatch:
             while not self._stopped.is_set():
                 try:
                     ids = ids or _with_ancestors(client, self._flow_run)
-                    self._is_cancelled = any(_is_cancelled(client, flow_run_id) for flow_run_id in ids)
+                    cancelled = any(_is_cancelled(client, flow_run_id) for flow_run_id in ids)
                 except httpx.HTTPError as exc:  # the next question may be answered
                     self._logger.debug("Could not ask whether the flow run is cancelled: %s", exc)
-                if self._is_cancelled:
+                    cancelled = False
+                if cancelled and not self._stopped.is_set():
+                    self._is_cancelled = True
                     self._logger.info(
                         "The flow run is cancelled, so that no task run starts and those that run are stopped."
                     )
