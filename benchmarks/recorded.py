@@ -23,7 +23,7 @@ def main() -> None:
             task_runner = make(runner, "stock", workers, address)
         else:
             task_runner = make(runner, "ours", workers, address)
-            task_runner.use_events(events=variant)
+            task_runner.use_shared(events=variant)
 
         @flow(task_runner=task_runner)
         def many() -> tuple[str, float]:

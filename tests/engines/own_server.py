@@ -66,7 +66,7 @@ class OwnServer:
         """Return the task runs of a flow run."""
         found: list[dict[str, Any]] = []
         while True:
-            page = self._ask(
+            page = self.ask(
                 "/task_runs/filter",
                 {"flow_runs": {"id": {"any_": [flow_run_id]}}, "limit": 200, "offset": len(found)},
             )
@@ -96,10 +96,11 @@ class OwnServer:
 
     def artifacts(self, flow_run_id: str) -> list[tuple[str, Any, str]]:
         """Return type, data and description of the artifacts of a flow run."""
-        found = self._ask("/artifacts/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
+        found = self.ask("/artifacts/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
         return [(each["type"], each["data"], each["description"]) for each in found]
 
-    def _ask(self, path: str, question: dict[str, Any]) -> Any:
+    def ask(self, path: str, question: dict[str, Any]) -> Any:
+        """Return the answer to a question to the API."""
         answer = httpx.post(f"{self.url}{path}", json=question, timeout=60)
         answer.raise_for_status()
         return answer.json()

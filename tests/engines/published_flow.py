@@ -108,6 +108,39 @@ def too_long(parent: Parent, path: str) -> None:
         time.sleep(0.05)
 
 
+@task
+def until(started: str, path: str) -> None:
+    with Path(started).open("a") as file:
+        file.write("x")
+    waits_for.fn(path)
+
+
+def _until_two_run(started: str) -> None:
+    while not Path(started).exists() or Path(started).read_text() != "xx":
+        time.sleep(0.05)
+
+
+@flow
+def raises(parent: Parent, started: str) -> None:
+    """Raise while two tasks run, which end once the file beside theirs is there."""
+    parent.send(str(runtime.flow_run.id))
+    for _ in range(6):
+        until.submit(started, f"{started}-go")
+    _until_two_run(started)
+    parent.send("raises")
+    raise ValueError("the flow itself")
+
+
+@flow
+def exits(parent: Parent, started: str) -> None:
+    """Call `sys.exit` while two tasks run."""
+    parent.send(str(runtime.flow_run.id))
+    for _ in range(6):
+        endless.submit(started)
+    _until_two_run(started)
+    sys.exit(3)
+
+
 @flow
 def failing(parent: Parent, runs: int) -> dict[str, int]:
     parent.send(str(runtime.flow_run.id))

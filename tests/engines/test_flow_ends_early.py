@@ -1,4 +1,4 @@
-"""A flow run that is cancelled in the API, or whose time is over, stops its task runs on every runner (rule Q1)."""
+"""A flow run that is cancelled or times out, and one whose own function raises or exits while tasks run (rule Q1)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,16 @@ def test_a_flow_run_cancelled_in_the_api_ends_as_cancelled(own_server: OwnServer
     _until_two_run(started)
     own_server.cancel(run.flow_run_id)
     assert run.receive() == {"cancelled": 6}
-    run.end()
+    printed = "\n".join(run.end())
     assert own_server.flow_run_state(run.flow_run_id) == "Cancelled"
     assert own_server.states(run.flow_run_id) == {"Cancelled": 6}
     assert started.read_text() == "xx"
+    assert "The flow run was stopped, with 6 task runs: 6 cancelled." in printed
+    if spec.startswith("thread"):  # where the task runs log in this process
+        assert printed.count("Finished in state Cancelled('It was cancelled while it ran.')") == 2
+        assert "Crash" not in printed
+        ends = [own_server.history(each["id"]).count("Cancelled") for each in own_server.task_runs(run.flow_run_id)]
+        assert ends == [1] * 6
 
 
 @pytest.mark.parametrize("spec", RUNNERS)
@@ -38,6 +44,27 @@ def test_runs_of_a_flow_that_has_timed_out_are_stopped(own_server: OwnServer, sp
     assert "FlowRunTimeoutError" in "\n".join(run.child.tail())
     run.child.stop()
     assert own_server.flow_run_state(run.flow_run_id) == "TimedOut"
+    assert own_server.states(run.flow_run_id) == {"Cancelled": 6}
+
+
+@pytest.mark.parametrize("spec", RUNNERS)
+def test_what_runs_is_let_finish_when_the_flow_raises(own_server: OwnServer, spec: str, tmp_path: Path) -> None:
+    run = Flow(own_server, spec, "raises", str(tmp_path / "started"))
+    assert run.receive() == "raises"
+    (tmp_path / "started-go").touch()
+    assert run.child.wait(LONG) == 1
+    assert "ValueError: the flow itself" in "\n".join(run.child.tail())
+    run.child.stop()
+    assert own_server.flow_run_state(run.flow_run_id) == "Failed"
+    assert own_server.states(run.flow_run_id) == {"Completed": 2, "Cancelled": 4}
+
+
+@pytest.mark.parametrize("spec", RUNNERS)
+def test_what_runs_is_stopped_when_the_flow_exits(own_server: OwnServer, spec: str, tmp_path: Path) -> None:
+    run = Flow(own_server, spec, "exits", str(tmp_path / "started"))
+    assert run.child.wait(LONG) == 3
+    run.child.stop()
+    assert own_server.flow_run_state(run.flow_run_id) == "Crashed"
     assert own_server.states(run.flow_run_id) == {"Cancelled": 6}
 
 

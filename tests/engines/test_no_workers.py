@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prefect import flow, task
 
-from prefect_anyrunner import gather
+from prefect_anyrunner import EngineUnreachable, Outcome, Status, gather, settle
 from prefect_anyrunner.backends import _no_workers
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -76,6 +76,26 @@ def test_dask_without_workers() -> None:
             assert doubling() == 42
     (text,) = found.texts
     assert text.startswith(f"The Dask cluster at {cluster.scheduler_address} has had no worker for 0.1 seconds")
+
+
+@pytest.mark.dask
+@pytest.mark.timeout(120)
+def test_runs_crash_when_no_worker_has_come_in_time() -> None:
+    import distributed
+
+    from prefect_anyrunner.backends.dask import DaskTaskRunner
+
+    local: Any = distributed.LocalCluster
+    with local(n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1") as cluster:
+
+        @flow(task_runner=DaskTaskRunner(address=cluster.scheduler_address, worker_timeout=0.1))
+        def doubling() -> list[Outcome]:
+            return [settle(double.submit(number))[0] for number in range(2)]
+
+        for outcome in doubling():
+            assert outcome.status is Status.CRASHED
+            assert "has had no worker for 0.1 seconds (worker_timeout)" in str(outcome.error)
+            assert isinstance(outcome.error and outcome.error.__cause__, EngineUnreachable)
 
 
 @pytest.mark.dask

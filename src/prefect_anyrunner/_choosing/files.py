@@ -15,7 +15,7 @@ from prefect_anyrunner.backends import _builtin, _registry
 
 OWN_FILE = "anyrunner.toml"
 PROJECT_FILE = "pyproject.toml"
-FOR_ALL = tuple(_builtin.EVENTS)
+FOR_ALL = tuple(_builtin.SHARED)
 """Options that may stand beside `runner`, and then hold for every runner that has them."""
 
 

@@ -32,11 +32,12 @@ from prefect_anyrunner._publishing.change import change_to
 from prefect_anyrunner._publishing.runner_events import RunnerEvents
 from prefect_anyrunner._serialization.unpack import unpack_error
 from prefect_anyrunner._serialization.values import loads
+from prefect_anyrunner._worker.engine import WHILE_RUNNING as WHILE_RUNNING
 from prefect_anyrunner._worker.messages import RunResult
 from prefect_anyrunner._worker.results import masked_failure
 
 NOT_STARTED = "It was cancelled before it started."
-WHILE_RUNNING = "It was cancelled while it ran."
+NOT_STOPPED = "It was cancelled while it ran, and had not stopped when the flow run ended."
 FLOW_ENDED = "The flow run ended before it started."
 
 
@@ -118,6 +119,8 @@ def from_state(run: Run, raised: BaseException | None, *, worker: str | None = N
     state = run.task_run.state
     assert state is not None
     if raised is not None and run.cancel_requested:
+        if state.is_cancelled():  # the engine has published that
+            return _consistent(run, state, error=None, worker=worker, report_to_api=False)
         if not state.is_completed():
             return cancelled(WHILE_RUNNING, worker=worker)
         raised = None  # the cancellation came too late

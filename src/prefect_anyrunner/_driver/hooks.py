@@ -35,6 +35,10 @@ class RunnerHooks(ABC):
     def release_worker(self) -> AbstractContextManager[None]:
         """Free the worker that the calling thread holds while it waits (rule N1)."""
 
+    def workers(self) -> str:
+        """Return as words what runs the tasks of this started runner, once it has answered that it can."""
+        return ""
+
     @property
     def waits_in_engine(self) -> bool:
         """Whether the engine frees a worker only during waits of its own, which `wait_in_engine` makes."""

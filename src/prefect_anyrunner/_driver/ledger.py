@@ -25,6 +25,9 @@ from prefect_anyrunner._publishing.change import change_to
 from prefect_anyrunner._publishing.runner_events import RunnerEvents
 from prefect_anyrunner._worker.messages import RunRequest
 
+_LOOK_SECONDS = 0.2
+"""Seconds between two looks at the time that is left, because a signal may shorten it."""
+
 
 class Sending(NamedTuple):
     """One run on its way to the engine, with what travels: None on threads, where nothing does."""
@@ -44,6 +47,7 @@ class RunLedger:
         self, runner_name: str, logger: logging.Logger, events: RunnerEvents, release: Callable[[Run], None]
     ) -> None:
         self.closing = False
+        self.left_running = False  # whether bodies go on in threads of this process although their runs have ended
         self.lost_parents: list[TaskRun] = []  # runs whose worker died: nobody reports what they had submitted
         self._runner_name = runner_name
         self._logger = logger
@@ -52,6 +56,7 @@ class RunLedger:
         self._runs: dict[UUID, Run] = {}
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
+        self._ended: Counter[Status] = Counter()
         self._lazy: list[weakref.ref[LazyValue]] = []
         self._unawaited: list[tuple[AwaitedFlag, Status]] = []
         self._unawaited_limit = 1000
@@ -142,6 +147,7 @@ class RunLedger:
         self._release(run)
         with self._idle:
             del self._runs[run.id]
+            self._ended[end.status] += 1
             self._note_unless_awaited(run.future.awaited, end.status)
             if not self._runs:
                 self._idle.notify_all()
@@ -177,11 +183,17 @@ class RunLedger:
 
     # --- the end of the flow run ---------------------------------------------------------------------------------
 
-    def wait_idle(self) -> None:
-        """Wait until no run is open."""
+    def wait_idle(self, left: Callable[[], float] | None = None) -> bool:
+        """Wait until no run is open, as long as `left()` returns seconds that are left; return whether none is."""
         with self._idle:
             while self._runs:
-                self._idle.wait()
+                if left is None:
+                    self._idle.wait()
+                elif (seconds := left()) > 0:
+                    self._idle.wait(min(seconds, _LOOK_SECONDS))
+                else:
+                    return False
+            return True
 
     def fetch_lazy_values(self) -> None:
         """Fetch the results that workers kept, while there is an engine to fetch them from (rule E2)."""
@@ -193,17 +205,24 @@ class RunLedger:
                     self._logger.exception("Could not fetch a result that a worker kept.")
         self._lazy.clear()
 
+    def log_stopped(self) -> None:
+        """Log in one line how the runs have ended of a flow run that was stopped."""
+        self._unawaited.clear()
+        if total := self._ended.total():
+            self._logger.warning(
+                "The flow run was stopped, with %d task run%s: %s.",
+                total,
+                "" if total == 1 else "s",
+                _listed(self._ended),
+            )
+
     def log_unawaited(self) -> None:
         """Log in one line how many runs were never awaited (rule E1)."""
-        counts = Counter(status.value for awaited, status in self._unawaited if not awaited.is_set)
+        counts = Counter(status for awaited, status in self._unawaited if not awaited.is_set)
         self._unawaited.clear()
         if total := counts.total():
-            self._logger.warning(
-                "%d submitted task %s never awaited: %s.",
-                total,
-                "run was" if total == 1 else "runs were",
-                ", ".join(f"{n} {word}" for word, n in sorted(counts.items())),
-            )
+            runs = "run was" if total == 1 else "runs were"
+            self._logger.warning("%d submitted task %s never awaited: %s.", total, runs, _listed(counts))
 
     def _note_unless_awaited(self, awaited: AwaitedFlag, status: Status) -> None:
         if awaited.is_set:
@@ -217,3 +236,7 @@ class RunLedger:
 def _sending(run: Run) -> Sending:
     request = run.request._replace(claim=run.claim) if run.request is not None else None
     return Sending(run, run.claim, request)
+
+
+def _listed(counts: Counter[Status]) -> str:
+    return ", ".join(f"{n} {status.value}" for status, n in sorted(counts.items()))

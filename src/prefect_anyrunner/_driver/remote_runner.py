@@ -74,6 +74,13 @@ class RemoteRunner(TrackedRunner):
                 digests.append(run.blobs.popitem()[1])
         self._started_parts().blobs.release(digests)
 
+    def on_no_workers(self, why: str) -> None:
+        """End the runs that wait for a worker, because the engine has had none for too long."""
+        sent = [run for run in self.ledger.open_runs() if run.phase is Phase.SENT]
+        for run, never_starts in zip(sent, self.revoke(sent), strict=True):
+            if never_starts:
+                self.end(run, ends.crashed(run, why, EngineUnreachable(f"{why}.")))
+
     def end_map(self, scope: MapScope) -> None:
         """Count one user less of the blobs that the runs of a `map` shared."""
         self._started_parts().blobs.release(scope.held)

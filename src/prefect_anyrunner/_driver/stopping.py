@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
+import threading
 from collections.abc import Sequence
 from concurrent.futures import wait
 from uuid import UUID
 
 from prefect.context import TaskRunContext
 
-from prefect_anyrunner._driver.ends import FLOW_ENDED, NOT_STARTED, cancelled
+from prefect_anyrunner._driver.ends import FLOW_ENDED, NOT_STARTED, NOT_STOPPED, cancelled
 from prefect_anyrunner._driver.hooks import RunnerHooks
 from prefect_anyrunner._driver.ledger import RunLedger
 from prefect_anyrunner._driver.orphans import end_orphans
 from prefect_anyrunner._driver.run import Phase, Run
+from prefect_anyrunner._driver.stop_limit import StopLimit
 from prefect_anyrunner._publishing.runner_events import RunnerEvents
 
 
 class Stopping:
     """How the runs of one started runner are stopped."""
 
-    def __init__(self, ledger: RunLedger, hooks: RunnerHooks, events: RunnerEvents, logger: logging.Logger) -> None:
+    def __init__(
+        self, ledger: RunLedger, hooks: RunnerHooks, events: RunnerEvents, limit: StopLimit, logger: logging.Logger
+    ) -> None:
+        self.limit = limit
         self._ledger = ledger
         self._events = events
         self._hooks = hooks
@@ -48,7 +54,9 @@ class Stopping:
     def cancel_flow(self) -> None:
         """Start nothing more, and stop what runs: somebody has cancelled the flow run in the API (rule Q1)."""
         self._ledger.closing = True
+        self.limit.begin()
         self.cancel([run.id for run in self._ledger.open_runs()], running=True)
+        self._wait_for_bodies()
 
     def request_stop(self, run: Run) -> None:
         """Ask the body of a run that was sent to stop. Never raises."""
@@ -102,14 +110,47 @@ class Stopping:
         sent = [run for run in own if run.phase is Phase.SENT]
         self._end_revoked(sent, FLOW_ENDED)
         if stop:
+            self.limit.begin()
             for run in sent:
                 if run.phase is not Phase.ENDED:
                     self.request_stop(run)
+            self._wait_for_bodies()
         self._ledger.wait_idle()
-        self._ledger.fetch_lazy_values()
-        self._end_orphans()
-        self._ledger.log_unawaited()
-        self._events.finish(by_signal=by_signal)
+        if by_signal:
+            self._end_orphans_in_time()
+        else:
+            self._ledger.fetch_lazy_values()
+            self._end_orphans()
+        if stop:
+            self._ledger.log_stopped()
+        else:
+            self._ledger.log_unawaited()
+        self._events.finish(left=self.limit.left if by_signal else None)
+
+    def _wait_for_bodies(self) -> None:
+        """Wait until every run has ended, as long as bodies may take to stop, and end the runs of the others."""
+        if self._ledger.wait_idle(self.limit.left_for_bodies):
+            return
+        runs = self._ledger.open_runs()
+        self._ledger.left_running = True
+        for run in runs:
+            self._ledger.end(run, cancelled(NOT_STOPPED))
+            self._events.leave_out(run.id)  # its body may end all the same
+        if runs:
+            self._logger.warning(
+                "%d task %s not stopped, now shown as Cancelled, and perhaps still running (stop_timeout=%g).",
+                len(runs),
+                "run has" if len(runs) == 1 else "runs have",
+                self.limit.seconds,
+            )
+
+    def _end_orphans_in_time(self) -> None:
+        if not self._ledger.lost_parents:
+            return
+        run = contextvars.copy_context().run
+        thread = threading.Thread(target=run, args=(self._end_orphans,), name="anyrunner-orphans", daemon=True)
+        thread.start()
+        thread.join(self.limit.left())
 
     def _end_orphans(self) -> None:
         if not self._ledger.lost_parents:

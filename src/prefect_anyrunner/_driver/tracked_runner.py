@@ -21,7 +21,6 @@ from prefect.tasks import Task
 
 from prefect_anyrunner._base.claims import REVOKED
 from prefect_anyrunner._driver import ends
-from prefect_anyrunner._driver.event_settings import EventSettings
 from prefect_anyrunner._driver.flow_watch import FlowWatch
 from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.hooks import RunnerHooks
@@ -29,6 +28,8 @@ from prefect_anyrunner._driver.ledger import RunLedger
 from prefect_anyrunner._driver.map_scope import MapScope, current_map, enter_map, hide_map, leave_map
 from prefect_anyrunner._driver.run import Phase, Run
 from prefect_anyrunner._driver.settings import Settings
+from prefect_anyrunner._driver.shared_settings import SharedSettings
+from prefect_anyrunner._driver.stop_limit import StopLimit, finish_until_stopped, is_signal, signals_held_back
 from prefect_anyrunner._driver.stopping import Stopping
 from prefect_anyrunner._driver.upstreams import UpstreamWaiter, blockers
 from prefect_anyrunner._prefect.flow_start import end_flow_run_instead
@@ -56,7 +57,7 @@ class Parts:
     watch: FlowWatch
 
 
-class TrackedRunner(EventSettings, Settings, RunnerHooks):
+class TrackedRunner(SharedSettings, Settings, RunnerHooks):
     """Mixed into a stock task runner: `submit`, `map`, and a truthful end for every run."""
 
     # The stock class that this is mixed into has these.
@@ -93,21 +94,29 @@ class TrackedRunner(EventSettings, Settings, RunnerHooks):
 
     def __enter__(self) -> Self:
         self._parts = self._make_parts()
+        started = False
         try:
-            self.start_engine()
-        except Exception as exc:
+            with signals_held_back():
+                self.start_engine()
+                started = True
+        except BaseException as exc:
+            if started:  # a signal
+                with signals_held_back():
+                    self.stop_engine(type(exc), exc, None)
             self._parts = None
-            if not end_flow_run_instead(exc):
+            if not isinstance(exc, Exception) or not end_flow_run_instead(exc):
                 raise
         return self
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         if self._parts is None:  # it did not start
             return
+        stopping, watch = self._parts.stopping, self._parts.watch
         try:
-            self.finish(exc_type)
+            finish_until_stopped(self.finish, exc_type, stopping.limit, stop=watch.is_over())
         finally:
-            self.stop_engine(exc_type, exc_value, traceback)
+            with signals_held_back():
+                self.stop_engine(exc_type, exc_value, traceback)
 
     def _make_parts(self) -> Parts:
         events = RunnerEvents(self.event_options, self.logger)
@@ -117,7 +126,7 @@ class TrackedRunner(EventSettings, Settings, RunnerHooks):
             self._on_ready,
             lambda run, exc: self.end(run, ends.crashed(run, f"it could not be prepared: {exc!r}", exc)),
         )
-        stopping = Stopping(ledger, self, events, self.logger)
+        stopping = Stopping(ledger, self, events, StopLimit(self.stop_timeout), self.logger)
         return Parts(ledger, upstreams, stopping, events, FlowWatch(stopping.cancel_flow, self.logger))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -326,7 +335,7 @@ class TrackedRunner(EventSettings, Settings, RunnerHooks):
     def finish(self, exc_type: type[BaseException] | None) -> None:
         """Bring every run to its end, when the flow run ends by an exception of this type or by none (rule E1)."""
         parts = self._started_parts()
-        by_signal = exc_type is not None and not issubclass(exc_type, Exception)
+        by_signal = is_signal(exc_type)
         parts.stopping.finish(stop=by_signal or parts.watch.is_over(), by_signal=by_signal)
         parts.upstreams.stop()
         parts.watch.end()

@@ -147,13 +147,15 @@ class Publisher:
         with self._state:
             return source.unrecorded - self._sent.ends_of(source)
 
-    def wait(self, source: Source, patience: float, *, limit: float | None = None, on_wait: Callable[[], None]) -> int:
+    def wait(
+        self, source: Source, patience: float, *, left: Callable[[], float] | None = None, on_wait: Callable[[], None]
+    ) -> int:
         """Wait until the API has recorded every end of a source; return how many it has not.
 
-        `patience`: seconds to go on while the API records nothing; `limit`: seconds to wait at most. `on_wait` is
-        called every second.
+        `patience`: seconds to go on while the API records nothing. `left` returns the seconds that are left at most.
+        `on_wait` is called every second.
         """
-        began = since = time.monotonic()
+        since = time.monotonic()
         seen = self.pace.recorded
         with self._state:
             self._urgent += 1
@@ -164,9 +166,9 @@ class Publisher:
                     now = time.monotonic()
                     if self.pace.recorded != seen:
                         seen, since = self.pace.recorded, now
-                    if now - since >= patience or (limit is not None and now - began >= limit):
+                    until_limit = left() if left is not None else 1.0
+                    if now - since >= patience or until_limit <= 0:
                         break
-                    until_limit = limit - (now - began) if limit is not None else 1.0
                     self._state.wait(min(1.0, patience - (now - since), until_limit))
                     on_wait()
                 return source.unrecorded

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from uuid import UUID
 
 from prefect.client.schemas.objects import TaskRun
 from prefect.events.worker import should_emit_events
@@ -18,8 +19,6 @@ from prefect_anyrunner._publishing.publisher import Publisher, Taken, publisher
 from prefect_anyrunner._publishing.source import Source
 from prefect_anyrunner._publishing.unsent_file import write_unsent
 
-SIGNAL_SECONDS = 10.0
-"""Seconds that the end of a flow run waits for the API when a signal ends it: the process is killed soon after."""
 _LINE_AFTER = 3
 """Seconds of waiting after which one line says what the flow run waits for."""
 
@@ -32,6 +31,7 @@ class RunnerEvents:
         self._logger = logger
         self._publisher: Publisher | None = None
         self._completed = CompletedCount()
+        self._left_out: set[UUID] = set()
         self._waited = 0
 
     @property
@@ -51,6 +51,8 @@ class RunnerEvents:
 
     def changed(self, new: Change) -> None:
         """Publish a change of the state of a run."""
+        if new.run_id in self._left_out:
+            return
         self._start()
         if new.is_end:
             if self._mode is Events.FAILURES and new.state.is_completed():
@@ -72,6 +74,10 @@ class RunnerEvents:
             self._publishes().put(self.source, new, context)
         else:
             self._publishes().put_open(self.source, new, context)
+
+    def leave_out(self, run_id: UUID) -> None:
+        """Publish nothing more about a run that has ended although its body may go on."""
+        self._left_out.add(run_id)
 
     def forget(self, task_run: TaskRun) -> None:
         """Leave out what has not been published of a run whose end another process publishes."""
@@ -97,30 +103,30 @@ class RunnerEvents:
 
     # --- the end -------------------------------------------------------------------------------------------------
 
-    def finish(self, *, by_signal: bool) -> None:
+    def finish(self, *, left: Callable[[], float] | None) -> None:
         """Wait until the API has recorded how each run ended, as the option `events_timeout` allows (rule S2).
 
-        `by_signal`: a signal ends the flow run, so that there is little time. What the API has not recorded then is
-        counted in one warning, and kept in a file.
+        `left`: a signal ends the flow run, and this returns the seconds that it has left. What the API has not recorded
+        then is counted in one warning, and kept in a file.
         """
         if self._publisher is None:
             return
         if self._mode is Events.FAILURES:
             self._update_count()
         options = self.source.options
-        left = self._publisher.waiting(self.source)
+        unrecorded = self._publisher.waiting(self.source)
         if options.events_timeout > 0:
             self._waited = 0
-            limit = min(SIGNAL_SECONDS, options.events_timeout) if by_signal else None
             try:
-                left = self._publisher.wait(self.source, options.events_timeout, limit=limit, on_wait=self._on_wait)
-            except BaseException:  # Ctrl-C
-                self._keep_in_file(self._publisher.take(self.source))
+                unrecorded = self._publisher.wait(self.source, options.events_timeout, left=left, on_wait=self._on_wait)
+            except BaseException:
+                if left is not None:  # else it is a signal, and this is called once more
+                    self._keep_in_file(self._publisher.take(self.source))
                 raise
-        if left:
+        if unrecorded:
             self._keep_in_file(self._publisher.take(self.source))
-        elif by_signal and not options.events_confirm and not wait_until_events_are_sent(SIGNAL_SECONDS):
-            self._logger.error("Could not report within %g seconds to the API how all runs ended.", SIGNAL_SECONDS)
+        elif left is not None and not options.events_confirm and not wait_until_events_are_sent(left()):
+            self._logger.error("Could not report to the API in time how all runs ended.")
 
     def _on_wait(self) -> None:
         self._waited += 1

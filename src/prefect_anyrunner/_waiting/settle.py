@@ -45,7 +45,11 @@ def settle(
         TypeError: an item of `futures` is neither a future nor a container, or an argument has a wrong type.
         ValueError: `timeout` is negative or not a number, or `policy` cannot be read.
     """
-    return SettleSession(futures, policy, timeout).settle(progress)
+    session = SettleSession(futures, policy, timeout)
+    try:
+        return session.settle(progress)
+    except KeyboardInterrupt as exc:  # where the wait was interrupted is nobody's concern
+        raise exc.with_traceback(None) from None
 
 
 @public
@@ -66,7 +70,11 @@ def gather(
         TaskRunsFailed: more runs did not complete than `policy` tolerates; it holds the exception of each.
     """
     session = SettleSession(futures, policy, timeout)
-    return session.results(session.settle(progress), default)
+    try:
+        report = session.settle(progress)
+    except KeyboardInterrupt as exc:
+        raise exc.with_traceback(None) from None
+    return session.results(report, default)
 
 
 @public

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.results import should_persist_result
+from prefect.states import Cancelled
 from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
 from prefect.tasks import Task
 from prefect.transactions import AsyncTransaction, Transaction
@@ -25,7 +26,10 @@ from prefect_anyrunner._prefect.private import ResultRecord, raise_if_suspended
 from prefect_anyrunner._prefect.states import put_engine_state
 from prefect_anyrunner._publishing.change import Change
 from prefect_anyrunner._worker.forks import end_if_forked
-from prefect_anyrunner._worker.interrupt import leave_body, run_async_body, run_body
+from prefect_anyrunner._worker.interrupt import is_interruption, leave_body, run_async_body, run_body
+
+WHILE_RUNNING = "It was cancelled while it ran."
+"""The message of the state of a run whose body was stopped."""
 
 
 class StateEvents(Protocol):
@@ -69,6 +73,16 @@ class SyncEngine(SyncTaskRunEngine[Any, Any]):
         leave_body(self.claim)
         return super().handle_success(result, transaction)
 
+    def handle_crash(self, exc: BaseException) -> None:
+        """End the run as crashed, or as cancelled if `interrupt` has stopped it."""
+        if not is_interruption(exc):
+            super().handle_crash(exc)
+            return
+        self.logger.info(WHILE_RUNNING)
+        self.set_state(Cancelled(message=WHILE_RUNNING), force=True)
+        self._raised = exc
+        self._telemetry.end_span_on_failure(WHILE_RUNNING)
+
 
 @dataclass
 class AsyncEngine(AsyncTaskRunEngine[Any, Any]):
@@ -102,6 +116,16 @@ class AsyncEngine(AsyncTaskRunEngine[Any, Any]):
         end_if_forked(self.process)
         leave_body(self.claim)
         return await super().handle_success(result, transaction)
+
+    async def handle_crash(self, exc: BaseException) -> None:
+        """End the run as crashed, or as cancelled if `interrupt` has stopped it."""
+        if not is_interruption(exc):
+            await super().handle_crash(exc)
+            return
+        self.logger.info(WHILE_RUNNING)
+        await self.set_state(Cancelled(message=WHILE_RUNNING), force=True)
+        self._raised = exc
+        self._telemetry.end_span_on_failure(WHILE_RUNNING)
 
 
 def _set_state(engine: SyncEngine | AsyncEngine, state: State[Any]) -> None:

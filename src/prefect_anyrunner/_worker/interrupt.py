@@ -19,6 +19,8 @@ class Interrupted(BaseException):
     """Raised in a thread that runs a body, to ask the body to stop."""
 
 
+_INTERRUPTED = "anyrunner: the task run is cancelled"
+"""The message with which the asyncio task of a body is cancelled."""
 _RETRY_SECONDS = 0.02
 """Seconds between two looks at a body that is in a place where it must not be interrupted."""
 _MOST_PENDING = 1000
@@ -50,6 +52,13 @@ async def run_async_body(claim: str, run: Callable[..., Awaitable[T]], *args: An
     except BaseException:
         leave_body(claim)
         raise
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Return whether `interrupt` has raised `error` in a body."""
+    return isinstance(error, Interrupted) or (
+        isinstance(error, asyncio.CancelledError) and error.args == (_INTERRUPTED,)
+    )
 
 
 def came_from_body(claim: str, error: BaseException) -> bool:
@@ -147,7 +156,7 @@ def _cancel(claim: str, where: asyncio.Task[Any]) -> None:
     with _lock:
         runs = _bodies.get(claim) is where
     if runs:  # it waits at an `await`, because its event loop is in this function
-        where.cancel()
+        where.cancel(_INTERRUPTED)
 
 
 def _is_unsafe(ident: int) -> bool:

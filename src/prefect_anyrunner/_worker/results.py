@@ -26,7 +26,7 @@ def pack(
     """Return what became of a run; a result that cannot travel makes it a failed one (rule V1)."""
     state = task_run.state
     assert state is not None
-    if raised is not None and not state.is_crashed():
+    if raised is not None and not (state.is_crashed() or state.is_cancelled()):
         if (masked := masked_failure(claim, raised)) is not None:
             return pack_failure(host, task_run, masked)
         return pack_crash(host, task_run, raised)

@@ -13,7 +13,10 @@ _RERUN_LOST = Option("int", "how often a run lost with its worker is executed ag
 _CONNECT_TIMEOUT = Option(
     "float", "seconds until an address that does not answer is given up; 10 by default", 0, above=True, when="address"
 )
-EVENTS: Mapping[str, Option] = MappingProxyType(
+_WORKER_TIMEOUT = Option(
+    "float", "seconds until runs that wait for a cluster without any worker crash; never by default", 0, above=True
+)
+SHARED: Mapping[str, Option] = MappingProxyType(
     {
         "events": Option(
             "text",
@@ -27,6 +30,12 @@ EVENTS: Mapping[str, Option] = MappingProxyType(
             minimum=0,
         ),
         "events_confirm": Option("bool", "ask the API what it has recorded, and send the rest again; true by default"),
+        "stop_timeout": Option(
+            "float",
+            "seconds in which a flow run that is cancelled, timed out or ended by a signal stops; 20 by default (Q1)",
+            minimum=0,
+            above=True,
+        ),
     }
 )
 _OTHER_PROCESS = "Prefect rolls back the tasks of a transaction that ran in its process, and these run in another one"
@@ -46,7 +55,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
             options={
                 "max_workers": Option("int", "threads at most", minimum=1),
                 "portable": Option("bool", "arguments, results and errors make the round trip of a cluster (V2)"),
-                **EVENTS,
+                **SHARED,
             },
         ),
         "process": Backend(
@@ -56,7 +65,7 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
             options={
                 "max_workers": Option("int", "processes at most", minimum=1),
                 "rerun_lost": _RERUN_LOST,
-                **EVENTS,
+                **SHARED,
             },
         ),
         "dask": Backend(
@@ -86,8 +95,9 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
                 "cert": Option("file", "own certificate", when="address", scheme="dask+tls"),
                 "key": Option("file", "key of the own certificate", when="address", scheme="dask+tls"),
                 "connect_timeout": _CONNECT_TIMEOUT,
+                "worker_timeout": _WORKER_TIMEOUT,
                 "rerun_lost": _RERUN_LOST,
-                **EVENTS,
+                **SHARED,
             },
         ),
         "ray": Backend(
@@ -104,15 +114,16 @@ BUILT_IN: Mapping[str, Backend] = MappingProxyType(
                 "num_gpus": Option("int", "GPUs that Ray may use", minimum=0, when="temporary"),
                 "init_kwargs": Option("table", "arguments of ray.init()"),
                 "connect_timeout": _CONNECT_TIMEOUT,
+                "worker_timeout": _WORKER_TIMEOUT,
                 "rerun_lost": _RERUN_LOST,
-                **EVENTS,
+                **SHARED,
             },
         ),
     }
 )
 
 
-_OURS_ALONE = ("portable", "rerun_lost", "connect_timeout", *EVENTS)
+_OURS_ALONE = ("portable", "rerun_lost", "connect_timeout", "worker_timeout", *SHARED)
 
 
 def _stock(backend: Backend) -> Backend:

@@ -15,10 +15,11 @@ from prefect.task_runners import TaskRunner
 from prefect_dask.client import PrefectDaskClient
 
 from prefect_anyrunner._base.errors import EngineUnreachable
-from prefect_anyrunner._driver.event_settings import EVENT_SETTINGS, EventArguments
 from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._driver.shared_settings import SHARED_SETTINGS, SharedArguments
+from prefect_anyrunner._driver.stop_limit import signals_held_back
 from prefect_anyrunner._worker.contexts import current_worker
 from prefect_anyrunner.backends._builtin import LOCAL_CLUSTER
 from prefect_anyrunner.backends._classes import check_class
@@ -41,7 +42,8 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
 
     A drop-in for prefect-dask's class of the same name. A body is claimed on the scheduler before it runs, so that
     Dask's own re-execution never runs one twice (rules C2, C3; PrefectHQ/prefect#15442). `rerun_lost=N` allows it N
-    times per run (rule C4). `connect_timeout` is in seconds.
+    times per run (rule C4). `connect_timeout` is in seconds; so is
+    `worker_timeout`, after which runs that wait for a cluster without any worker crash, and None is never.
     """
 
     settings: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -54,8 +56,9 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             "client_kwargs": "client_kwargs",
             "performance_report_path": "performance_report_path",
             "rerun_lost": "rerun_lost",
-            **EVENT_SETTINGS,
+            **SHARED_SETTINGS,
             "connect_timeout": "connect_timeout",
+            "worker_timeout": "worker_timeout",
         }
     )
     both_sides = ("dask", "distributed")
@@ -74,14 +77,16 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         *,
         rerun_lost: int = 0,
         connect_timeout: float = 10,
-        **events: Unpack[EventArguments],
+        worker_timeout: float | None = None,
+        **shared: Unpack[SharedArguments],
     ) -> None:
         super().__init__(
             cluster, address, cluster_class, cluster_kwargs, adapt_kwargs, client_kwargs, performance_report_path
         )
         self.rerun_lost = rerun_lost
-        self.use_events(**events)
+        self.use_shared(**shared)
         self.connect_timeout = connect_timeout
+        self.worker_timeout = worker_timeout
         self._given_cluster = cluster
         self._given_address = self.address if cluster is None else None
         self._nested = False
@@ -145,21 +150,30 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         self._cluster = self._given_cluster  # the next start makes another temporary cluster
 
     def _connect(self) -> DaskChannel:
-        """Return the channel, opened by the first call: the client, our plugin on the scheduler, two threads."""
+        """Return the channel, opened by the first call."""
         with self._connecting:
             if self._channel is None:
-                if self._nested:
-                    self._client = distributed.get_client()
-                else:
-                    self._open_client()
-                    self._check_cluster()
-                self._channel = DaskChannel(self, self._client)
-                if not self._nested:
-                    call_on_workers(self._client, import_worker)
-                    self._watch = WorkerWatch(
-                        f"The Dask cluster at {self._client.scheduler.address}", self._has_workers, self.logger
-                    )
+                with signals_held_back():  # a cluster that is left half started cannot be stopped
+                    self._channel = self._open_channel()
             return self._channel
+
+    def _open_channel(self) -> DaskChannel:
+        """Open the client, put our plugin on the scheduler and start two threads."""
+        if self._nested:
+            self._client = distributed.get_client()
+            return DaskChannel(self, self._client)
+        self._open_client()
+        self._check_cluster()
+        channel = DaskChannel(self, self._client)
+        call_on_workers(self._client, import_worker)
+        self._watch = WorkerWatch(
+            f"The Dask cluster at {self._client.scheduler.address}",
+            self._has_workers,
+            self.logger,
+            timeout=self.worker_timeout,
+            give_up=self.on_no_workers,
+        )
+        return channel
 
     @property
     def client(self) -> Any:
@@ -251,6 +265,12 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     def delete_blobs(self, digests: list[str]) -> None:
         """Drop bytes from the scheduler."""
         self._connect().delete_blobs(digests)
+
+    def workers(self) -> str:
+        """Return the number of workers and threads, whose versions fit."""
+        self._connect()
+        threads = self._client.ncores()
+        return f"{len(threads)} workers with {sum(threads.values())} threads in all, whose versions fit"
 
     @contextmanager
     def release_worker(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
@@ -16,12 +17,13 @@ import prefect.task_runners
 from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner._driver import ends
-from prefect_anyrunner._driver.event_settings import EVENT_SETTINGS, EventArguments
 from prefect_anyrunner._driver.ledger import Sending
 from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._driver.shared_settings import SHARED_SETTINGS, SharedArguments
+from prefect_anyrunner._driver.stop_limit import signals_held_back
 from prefect_anyrunner._serialization.values import dumps
 from prefect_anyrunner._worker.contexts import current_worker
 from prefect_anyrunner._worker.messages import RunRequest
@@ -48,7 +50,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
             "initializer": "_initializer",
             "initargs": "_initargs",
             "rerun_lost": "rerun_lost",
-            **EVENT_SETTINGS,
+            **SHARED_SETTINGS,
         }
     )
     sends_environment = True
@@ -61,11 +63,11 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         initargs: tuple[Any, ...] = (),
         *,
         rerun_lost: int = 0,
-        **events: Unpack[EventArguments],
+        **shared: Unpack[SharedArguments],
     ) -> None:
         super().__init__(max_workers, subprocess_message_processor_factories, initializer, initargs)
         self.rerun_lost = rerun_lost
-        self.use_events(**events)
+        self.use_shared(**shared)
         self._pool: Pool | None = None
         self._pool_lock = threading.Lock()
         self._retiring: list[threading.Thread] = []
@@ -149,6 +151,13 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         elif (handle := run.handle) is not None:
             handle.future.cancel()
 
+    def workers(self) -> str:
+        """Return the number of processes, one of which has started."""
+        with self._pool_lock:
+            answer = self._current_pool().schedule(os.getpid)
+        answer.result()
+        return f"{self._max_workers} processes, of one thread each"
+
     def release_worker(self) -> AbstractContextManager[None]:
         """Free the thread that the calling task holds while it waits (rule N1); a process has one run at a time."""
         return self._threads.release_worker() if self._threads is not None else nullcontext()
@@ -179,7 +188,8 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
                 initargs=(self._shared_folder().path, messages, self._packed_initializer()),
                 context=worker_context(),
             )
-            _ = self._pool.active  # starts it
+            with signals_held_back():
+                _ = self._pool.active  # starts it
         return self._pool
 
     def _packed_initializer(self) -> bytes | None:

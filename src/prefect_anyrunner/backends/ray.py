@@ -14,13 +14,13 @@ from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner._base.errors import EngineUnreachable
 from prefect_anyrunner._base.versions import running
-from prefect_anyrunner._driver.event_settings import EVENT_SETTINGS, EventArguments
 from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.modules import pickled_by_value, user_modules
 from prefect_anyrunner._driver.preflight import check_answer, probe_expression
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._driver.shared_settings import SHARED_SETTINGS, SharedArguments
 from prefect_anyrunner._worker.contexts import current_worker
 from prefect_anyrunner.backends._no_workers import WorkerWatch
 from prefect_anyrunner.backends._ray.addresses import OWN, version_skew
@@ -39,7 +39,8 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
 
     A drop-in for prefect-ray's class of the same name. Ray re-runs what it lost up to three times; here a lost run is
     Crashed (rule C2) unless `rerun_lost=N` allows it to be executed again N times (rule C4). `connect_timeout` is in
-    seconds.
+    seconds; so is `worker_timeout`, after which runs that wait for a cluster without any worker crash, and None is
+    never.
     """
 
     settings: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -47,8 +48,9 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             "address": "address",
             "init_kwargs": "init_kwargs",
             "rerun_lost": "rerun_lost",
-            **EVENT_SETTINGS,
+            **SHARED_SETTINGS,
             "connect_timeout": "connect_timeout",
+            "worker_timeout": "worker_timeout",
         }
     )
 
@@ -59,12 +61,14 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         *,
         rerun_lost: int = 0,
         connect_timeout: float = 10,
-        **events: Unpack[EventArguments],
+        worker_timeout: float | None = None,
+        **shared: Unpack[SharedArguments],
     ) -> None:
         super().__init__(address, init_kwargs)
         self.rerun_lost = rerun_lost
-        self.use_events(**events)
+        self.use_shared(**shared)
         self.connect_timeout = connect_timeout
+        self.worker_timeout = worker_timeout
         self._nested = False
         self._connection: Connection | None = None
         self._channel: RayChannel | None = None
@@ -181,7 +185,13 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def dispatch(self, runs: list[Run]) -> None:
         """Give runs to Ray."""
         if self._watch is None and not self._nested:
-            self._watch = WorkerWatch("The Ray cluster", self._has_workers, self.logger)
+            self._watch = WorkerWatch(
+                "The Ray cluster",
+                self._has_workers,
+                self.logger,
+                timeout=self.worker_timeout,
+                give_up=self.on_no_workers,
+            )
         self._started_channel().send(runs)
 
     def revoke(self, runs: list[Run]) -> list[bool]:
@@ -199,6 +209,14 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def delete_blobs(self, digests: list[str]) -> None:
         """Drop bytes from Ray's object store."""
         self._started_channel().delete_blobs(digests)
+
+    def workers(self) -> str:
+        """Return the number of CPUs, of which one runs a task at a time, and that the versions of a worker fit."""
+        resources: Any = ray.cluster_resources
+        evaluate: Any = ray.remote(lambda text: eval(text)).options(num_cpus=0, max_retries=0)
+        here = running(*self.both_sides)
+        check_answer("A Ray worker", ray.get(evaluate.remote(probe_expression(here))), here)
+        return f"{resources().get('CPU', 0):g} CPUs, of which each runs a task, and workers whose versions fit"
 
     def release_worker(self) -> AbstractContextManager[None]:
         """Free no worker: Ray does that only in `wait_in_engine`."""

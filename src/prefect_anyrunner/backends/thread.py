@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
@@ -11,10 +12,10 @@ from typing import Any, ClassVar, Unpack
 import prefect.task_runners
 from prefect.task_runners import TaskRunner
 
-from prefect_anyrunner._driver.event_settings import EVENT_SETTINGS, EventArguments
 from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._driver.shared_settings import SHARED_SETTINGS, SharedArguments
 from prefect_anyrunner.backends._thread.body import run_body, run_body_as_sent
 from prefect_anyrunner.backends._thread.engine import ThreadEngine
 
@@ -28,14 +29,14 @@ class ThreadPoolTaskRunner(RemoteRunner, prefect.task_runners.ThreadPoolTaskRunn
     """
 
     settings: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {"max_workers": "_max_workers", "portable": "portable", **EVENT_SETTINGS}
+        {"max_workers": "_max_workers", "portable": "portable", **SHARED_SETTINGS}
     )
 
     def __init__(
-        self, max_workers: int | None = None, *, portable: bool = False, **events: Unpack[EventArguments]
+        self, max_workers: int | None = None, *, portable: bool = False, **shared: Unpack[SharedArguments]
     ) -> None:
         super().__init__(max_workers=max_workers)
-        self.use_events(**events)
+        self.use_shared(**shared)
         self.portable = portable
         self._threads: ThreadEngine | None = None
         self._blobs: dict[str, bytes] = {}  # of a portable runner
@@ -87,6 +88,10 @@ class ThreadPoolTaskRunner(RemoteRunner, prefect.task_runners.ThreadPoolTaskRunn
     def interrupt(self, run: Run) -> None:
         """Ask a running body to stop."""
         self._started_threads().interrupt(run)
+
+    def workers(self) -> str:
+        """Return the number of threads."""
+        return f"{self._max_workers if self._max_workers < sys.maxsize else 'any number of'} threads of this process"
 
     def release_worker(self) -> AbstractContextManager[None]:
         """Free the slot that the calling thread holds while it waits (rule N1)."""

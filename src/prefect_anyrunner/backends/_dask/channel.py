@@ -38,6 +38,7 @@ class DaskChannel:
     def __init__(self, runner: TrackedRunner, client: Any) -> None:
         self._runner = runner
         self._client = client
+        self._closed = False
         self._batcher = Batcher()
         self._sending = threading.Lock()
         self._outbox: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
@@ -59,7 +60,8 @@ class DaskChannel:
         self._inbox.put(None)
         for thread in self._threads:
             thread.join()
-        if self.is_connected():
+        if self.is_connected() and not self._closed:  # a signal may have ended the first call
+            self._closed = True
             self._client.unsubscribe_topic(self._topic)
             self.ask("close_topic")
 

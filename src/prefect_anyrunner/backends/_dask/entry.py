@@ -12,6 +12,14 @@ def run_on_worker(work: tuple[Any, ...]) -> bytes | None:
     return run_batch(work)
 
 
+def interrupt_on_worker(claims: list[str]) -> None:
+    """Ask running bodies of this worker to stop."""
+    from prefect_anyrunner._worker.interrupt import interrupt
+
+    for claim in claims:
+        interrupt(claim)
+
+
 def import_worker() -> None:
     """Import Prefect and this package, while the flow is still submitting, so that the first run starts at once."""
     import prefect_anyrunner.backends._dask.worker  # noqa: F401

@@ -11,12 +11,15 @@ from collections import deque
 from typing import Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.protocol.pickle import dumps
 
 from prefect_anyrunner._base.claims import REVOKED
+from prefect_anyrunner.backends._dask.entry import interrupt_on_worker
 
+_dumps: Any = dumps
 PLUGIN_NAME = "prefect-anyrunner"
 _RECONNECT_SECONDS = 60.0
-"""Seconds that a client which is gone gets to come back before its topics are closed."""
+"""Seconds that a client which is gone gets to come back before its topics are closed and its bodies are stopped."""
 _OUTBOX_SECONDS = 0.025
 """Seconds to hold a result back so that others can share its message: sending a message costs more than its content."""
 _CLAIM_SECONDS = 60.0
@@ -42,6 +45,7 @@ class AnyrunnerPlugin(SchedulerPlugin):
         self.claims_of_key: dict[str, list[str]] = {}
         self.forgotten: deque[tuple[float, str]] = deque()
         self.out_of_memory: dict[str, int] = {}  # worker -> bytes it used when its nanny ended it
+        self.asking: set[asyncio.Future[Any]] = set()  # calls on workers that have not been answered
         self.scheduler: Any = None
 
     async def start(self, scheduler: Any) -> None:
@@ -71,7 +75,20 @@ class AnyrunnerPlugin(SchedulerPlugin):
     def _close_topics_of(self, client: str) -> None:
         if client not in self.scheduler.clients:
             for topic in [topic for topic, owner in self.clients.items() if owner == client]:
+                self._stop_bodies(self.claims.get(topic, {}))
                 self.close_topic(topic)
+
+    def _stop_bodies(self, owners: dict[str, str]) -> None:
+        """Ask the bodies behind claims to stop: their flow's process was killed, so that nobody wants their results."""
+        by_worker: dict[str, list[str]] = {}
+        for claim, worker in owners.items():
+            if worker in self.scheduler.workers:
+                by_worker.setdefault(worker, []).append(claim)
+        for worker, claims in by_worker.items():
+            message = {"op": "run", "function": _dumps(interrupt_on_worker), "args": _dumps((claims,))}
+            asking = asyncio.ensure_future(self.scheduler.broadcast(msg=message, workers=[worker], on_error="ignore"))
+            self.asking.add(asking)
+            asking.add_done_callback(self.asking.discard)
 
     # --- results on their way ------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +21,8 @@ from prefect_anyrunner.backends._process.pool import UNSENT_CODE, exit_worker
 
 _SEND_SECONDS_IN_BODY = 1.0
 """Seconds that a worker gets to send its logs and events if it is stopped in a body: other processes wait for it."""
+_PARENT_SECONDS = 1.0
+"""Seconds between two looks whether the flow's process is still there."""
 _EXIT_SECONDS = 2.0
 """Seconds in which a worker then ends, even if a body has left something that keeps Python from exiting."""
 
@@ -53,12 +56,20 @@ def start_worker(folder: str, messages: Any, packed: bytes | None) -> None:
     """Prepare a new worker process; `packed` holds the user's initializer and its arguments."""
     global _host
     _host = ProcessHost(folder)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), name="anyrunner-parent", daemon=True).start()
     # The body and Prefect's event thread take turns; with Python's own 5 ms each waits about as long as a task takes.
     sys.setswitchinterval(0.0005)
     # Pebble's workers are daemons, which may not have children; with the stock runner a task may use multiprocessing.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     initializer, initargs = loads(packed, what="the initializer of the process pool") if packed else (None, ())
     initialize_process_worker(messages, initializer, initargs)
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process soon after the flow's process has gone, which cannot say so if it is killed (rule Q1)."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_SECONDS)
+    os._exit(signal.SIGKILL)
 
 
 def run_here(request: RunRequest) -> RunResult:

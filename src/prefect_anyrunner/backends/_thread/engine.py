@@ -31,8 +31,8 @@ class ThreadEngine:
         self._executor = ThreadPoolExecutor(max_workers=sys.maxsize, thread_name_prefix=f"anyrunner-{runner.name}")
 
     def stop(self) -> None:
-        """End the threads; every run has ended."""
-        self._executor.shutdown()
+        """End the threads; every run has ended. One whose body would not stop ends when it can."""
+        self._executor.shutdown(wait=not self._runner.ledger.left_running)
 
     def dispatch(self, runs: list[Run]) -> None:
         """Start runs as slots become free."""
