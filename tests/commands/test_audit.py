@@ -69,6 +69,17 @@ def test_repair_ends_what_nobody_ended(prefect_server: str, capsys: pytest.Captu
     assert "without an end" not in capsys.readouterr().out
 
 
+def test_a_flow_run_whose_process_was_killed_is_ended_if_asked_for(
+    prefect_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flow_run_id, running, pending = abandoned(ended=False)
+    assert cli.main(["audit", str(flow_run_id), "--repair"]) == 2
+    assert "is Running: its accounts can be balanced once it has ended, or with --gone" in capsys.readouterr().err
+    assert cli.main(["audit", str(flow_run_id), "--repair", "--gone"]) == 1
+    assert "is Crashed, with 2 task runs in the API" in capsys.readouterr().out
+    assert state_names(running, pending) == ["Crashed", "Cancelled"]
+
+
 def test_runs_that_ended_twice_are_named_if_states_are_read(
     prefect_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -149,6 +149,32 @@ def test_a_cluster_class_that_cannot_be_imported_is_one_sentence(
         assert sentence in err and err.count("\n") == 1
 
 
+def test_show_checks_a_runner_that_is_not_in_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", "thread://?max_workers=3&events=all", "--check"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].split() == ["runner", "thread://?max_workers=3&events=all", "chosen", "by", "argument", "SPEC"]
+    assert any(row.split()[:2] == ["stop_timeout", "20.0"] for row in rows)
+    assert rows[-1] == "it starts: 3 threads of this process"
+    assert "backends" not in rows
+
+
+ENGINES = [
+    ("process://?max_workers=2", "2 processes, of one thread each"),
+    pytest.param("dask", "2 workers with 2 threads in all, whose versions fit", marks=pytest.mark.dask),
+    pytest.param("ray", "2 CPUs, of which each runs a task, and workers whose versions fit", marks=pytest.mark.ray),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("spec", "workers"), ENGINES)
+def test_show_starts_an_engine(spec: str, workers: str) -> None:
+    local = {"dask": "dask://?n_workers=2&threads_per_worker=1", "ray": "ray://?num_cpus=2"}
+    main = "import sys; from prefect_anyrunner.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", main, "show", local.get(spec, spec), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.stdout.endswith(f"it starts: {workers}\n"), done.stdout + done.stderr
+
+
 WITHOUT_PREFECT = """
 import sys
 

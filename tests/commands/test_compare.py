@@ -153,7 +153,17 @@ def test_process_that_dies_is_a_difference(capfd: pytest.CaptureFixture[str], mo
 
 def test_run_prints_the_number_of_task_runs(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "flows_to_compare.py:evens", "--runner", "thread://?max_workers=2"]) == 0
-    assert "flow 'evens' completed on thread://?max_workers=2 and waited for 3 task runs" in capfd.readouterr().out
+    out, err = capfd.readouterr()
+    assert "flow 'evens' completed on thread://?max_workers=2 and waited for 3 task runs\nresult: 3\n" in out
+    assert "the import of" not in err
+
+
+def test_a_flow_that_runs_on_import_is_reported(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / "runs_on_import.py").write_text(
+        "from prefect import flow\n\n@flow\ndef nightly():\n    return 1\n\nnightly()\n"
+    )
+    assert cli.main(["run", "runs_on_import.py:nightly"]) == 0
+    assert "anyrunner: the import of runs_on_import.py has run flow 'nightly'" in capfd.readouterr().err
 
 
 def test_run_renders_the_failure_once(capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Literal
 
 from prefect_anyrunner._waiting.logs_above import logs_above
 
@@ -16,12 +18,16 @@ Progress = Callable[[int, int, int | None], object]
 ProgressArgument = Progress | bool | None
 
 
-_watching: ContextVar[Progress | None] = ContextVar("prefect_anyrunner_watching", default=None)
+_watching: ContextVar[Progress | Literal[True] | None] = ContextVar("prefect_anyrunner_watching", default=None)
+
+
+_drawing = threading.Lock()
+"""Held while a bar is drawn: a terminal has room for one, and a wait of a task may begin during that of the flow."""
 
 
 @contextmanager
-def watching(follow: Progress) -> Iterator[None]:
-    """Call `follow` for every wait in the `with` block without a `progress` argument, in this context and its tasks."""
+def watching(follow: Progress | Literal[True]) -> Iterator[None]:
+    """Use `follow` for every wait in the `with` block without a `progress` argument, in this context and its tasks."""
     token = _watching.set(follow)
     try:
         yield
@@ -32,13 +38,18 @@ def watching(follow: Progress) -> Iterator[None]:
 @contextmanager
 def following(progress: ProgressArgument, total: int | None) -> Iterator[Progress]:
     """Yield the function to call as runs end, for the `progress` argument of `settle`."""
+    if progress is None:
+        progress = _watching.get()
     if callable(progress):
         yield progress
-    elif progress is True and sys.stderr.isatty():
-        with _bar(total) as draw:
-            yield draw
+    elif progress is True and sys.stderr.isatty() and _drawing.acquire(blocking=False):
+        try:
+            with _bar(total) as draw:
+                yield draw
+        finally:
+            _drawing.release()
     elif progress is None or isinstance(progress, bool):
-        yield (_watching.get() if progress is None else None) or _nothing
+        yield _nothing
     else:
         raise TypeError(f"progress must be a function of (done, failed, total), True or None, not {progress!r}")
 

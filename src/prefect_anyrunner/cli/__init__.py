@@ -44,6 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser(
         "show", help="print the runner in effect, where its settings come from, and all backends"
     )
+    show.add_argument(
+        "spec", metavar="SPEC", nargs="?", help="a URL, backend or named runner instead of the one in effect"
+    )
+    show.add_argument(
+        "--check", action="store_true", help="start the runner, and print all of its options and its workers"
+    )
     show.set_defaults(command=_show)
 
     run = commands.add_parser("run", help="run a flow once")
@@ -64,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("flow_run", metavar="FLOW_RUN", help="the id of a flow run that has ended")
     audit.add_argument("--states", action="store_true", help="also read the states of each run, a question for each")
     audit.add_argument("--repair", action="store_true", help="give task runs without an end one: Cancelled or Crashed")
+    audit.add_argument(
+        "--gone", action="store_true", help="the process of the flow run was killed: end the flow run as Crashed first"
+    )
     audit.set_defaults(command=_audit)
 
     events = commands.add_parser("events", help="send what a flow run could not bring into the API")
@@ -101,10 +110,10 @@ def _add_flow(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _show(_: argparse.Namespace) -> int:
+def _show(arguments: argparse.Namespace) -> int:
     from prefect_anyrunner.cli.show import show
 
-    return show()
+    return show(arguments.spec, check=arguments.check)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -123,7 +132,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _audit(arguments: argparse.Namespace) -> int:
     from prefect_anyrunner.cli.audit import audit
 
-    return audit(arguments.flow_run, histories=arguments.states, mend=arguments.repair)
+    return audit(arguments.flow_run, histories=arguments.states, mend=arguments.repair, gone=arguments.gone)
 
 
 def _send_events(arguments: argparse.Namespace) -> int:

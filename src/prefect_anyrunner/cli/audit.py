@@ -7,6 +7,7 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
 
 from prefect_anyrunner._publishing.accounts import Accounts, read_accounts, repair
 from prefect_anyrunner.cli.usage_error import UsageError
@@ -15,8 +16,11 @@ _SHOWN = 10
 """Task runs of one kind that are named."""
 
 
-def audit(flow_run: str, *, histories: bool, mend: bool) -> int:
-    """Print the accounts of a flow run, give open task runs an end if asked to, and return the exit code."""
+def audit(flow_run: str, *, histories: bool, mend: bool, gone: bool) -> int:
+    """Print the accounts of a flow run, give open task runs an end if asked to, and return the exit code.
+
+    `gone`: the process of the flow run was killed, so that the flow run is ended as Crashed first.
+    """
     try:
         flow_run_id = UUID(flow_run)
     except ValueError:
@@ -25,8 +29,14 @@ def audit(flow_run: str, *, histories: bool, mend: bool) -> int:
         with get_client(sync_client=True) as client:
             found = client.read_flow_run(flow_run_id)
             if found.state is None or not found.state.is_final():
-                state = found.state.name if found.state is not None else "without a state"
-                raise UsageError(f"flow run {found.name!r} is {state}: its accounts can be balanced once it has ended")
+                if not gone:
+                    state = found.state.name if found.state is not None else "without a state"
+                    raise UsageError(
+                        f"flow run {found.name!r} is {state}: its accounts can be balanced once it has ended, or with "
+                        "--gone if its process was killed"
+                    )
+                client.set_flow_run_state(flow_run_id, Crashed(message="Its process was killed."), force=True)
+                found = client.read_flow_run(flow_run_id)
             accounts = read_accounts(client, found, histories=histories)
             _print(accounts)
             if mend and accounts.open:

@@ -51,7 +51,8 @@ def load_flow(spec: str) -> Flow[..., Any]:
 
 def _load(spec: str, where: str, name: str) -> Flow[..., Any]:
     try:
-        flow: Any = load_flow_from_entrypoint(spec, use_placeholder_flow=False)
+        with _flow_runs_reported(where):
+            flow: Any = load_flow_from_entrypoint(spec, use_placeholder_flow=False)
     except MissingFlowError as error:
         problem = "is not a flow: decorate it with @flow" if "is not a flow" in str(error) else "does not exist"
         raise UsageError(f"{name!r} in {where} {problem}") from error
@@ -120,6 +121,32 @@ def check_reachable(spec: RunnerSpec) -> None:
             f"no {spec.backend} answers at {hide_in_text(spec.address)} (tried for at most {seconds:g} s): {error}",
             address=spec.address,
         ) from error
+
+
+@contextmanager
+def _flow_runs_reported(where: str) -> Iterator[None]:
+    """Print a line for each flow that runs in the block: the import of a file is to run none."""
+    logger = logging.getLogger("prefect.flow_runs")
+    level, wanted = logger.level, logger.getEffectiveLevel()
+    found: set[str] = set()
+
+    def note(record: logging.LogRecord) -> bool:
+        found.add(getattr(record, "flow_name", "unnamed"))
+        return record.levelno >= wanted
+
+    logger.addFilter(note)
+    logger.setLevel(logging.INFO if wanted > logging.INFO else level)
+    try:
+        yield
+    finally:
+        logger.removeFilter(note)
+        logger.setLevel(level)
+        for name in sorted(found):
+            print(
+                f"anyrunner: the import of {where} has run flow {name!r}; put its call under "
+                '`if __name__ == "__main__":`, because every import runs it once more',
+                file=sys.stderr,
+            )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from prefect import Flow
 from prefect.context import TaskRunContext
@@ -24,6 +24,7 @@ from prefect_anyrunner._outcomes.report import Report
 from prefect_anyrunner._waiting.progress import Progress, watching
 from prefect_anyrunner._waiting.session import recording
 from prefect_anyrunner.cli.load import check_reachable, load_flow, read_parameters
+from prefect_anyrunner.cli.values import value_text
 
 
 def run(flow_spec: str, pairs: Sequence[str], runner: str | None) -> int:
@@ -39,7 +40,7 @@ def run(flow_spec: str, pairs: Sequence[str], runner: str | None) -> int:
     if chosen is not None:
         check_reachable(chosen)
     with _without_second_traceback():
-        end = run_flow(flow, parameters, spec)
+        end = run_flow(flow, parameters, spec, True)
     name = str(chosen) if chosen is not None else type(flow.task_runner).__name__
     if isinstance(end.error, EngineUnreachable):
         raise end.error
@@ -48,6 +49,8 @@ def run(flow_spec: str, pairs: Sequence[str], runner: str | None) -> int:
         return 1
     runs = sum(map(len, end.reports))
     print(f"flow {flow.name!r} completed on {name} and waited for {runs} task run{'' if runs == 1 else 's'}")
+    if end.result is not None:
+        print(f"result: {value_text(end.result)}")
     return 0
 
 
@@ -69,11 +72,15 @@ class FlowEnd:
 
 
 def run_flow(
-    flow: Flow[..., Any], parameters: dict[str, Any], spec: RunnerSpec | None, watch: Progress | None = None
+    flow: Flow[..., Any],
+    parameters: dict[str, Any],
+    spec: RunnerSpec | None,
+    watch: Progress | Literal[True] | None = None,
 ) -> FlowEnd:
     """Run the flow once, on `spec` or else on its own runner, and return how it ended.
 
-    `watch` is called while the flow waits, whenever one of the task runs that it waits for has ended.
+    `watch` is called while the flow waits, whenever one of the task runs that it waits for has ended; with True, a bar
+    is drawn.
     """
     with ExitStack() as stack:
         if spec is not None:

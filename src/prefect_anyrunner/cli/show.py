@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ from prefect_anyrunner._base.secrets import hide
 from prefect_anyrunner._choosing.files import read_nearest
 from prefect_anyrunner._choosing.runner import resolve
 from prefect_anyrunner._choosing.spec import RunnerSpec
+from prefect_anyrunner._driver.hooks import RunnerHooks
+from prefect_anyrunner._driver.settings import Settings
 from prefect_anyrunner.backends import _registry
 
 
-def show() -> int:
-    """Print the runner in effect and return the exit code.
+def show(text: str | None = None, *, check: bool = False) -> int:
+    """Print the runner in effect, or the one that `text` describes, and return the exit code.
 
-    Raises SpecError when the configuration is wrong, BackendUnavailable when a class that it names cannot be imported.
+    `check`: also print all of its options, start it, and print its workers. Raises SpecError when the configuration is
+    wrong, BackendUnavailable when a class that it names cannot be imported, and what a start of the runner raises.
     """
-    spec = resolve()
+    spec = RunnerSpec.load(text, place="argument SPEC") if text is not None else resolve()
     _check_class(spec)
     parts: dict[str, Any] = {"backend": spec.backend, "address": spec.address, **spec.options}
     _print(
@@ -30,12 +34,40 @@ def show() -> int:
             if value is not None
         ),
     )
+    if check:
+        _check(spec)
+    if text is not None:
+        return 0
     if named := read_nearest(Path.cwd()).runners:
         print("\nnamed runners")
         _print(*((f"  {name}", entry.place, _problem(name)) for name, entry in named.items()))
     print("\nbackends")
     _print(*((f"  {name}", *_state(name)) for name in _registry.names()))
     return 0
+
+
+def _check(spec: RunnerSpec) -> None:
+    """Start a runner, and print the options that it was not given and its workers."""
+    backend = _registry.get(spec.backend)
+    assert backend is not None, "a spec names a known backend"
+    runner: Any = spec.runner()
+    settings = runner.current_settings() if isinstance(runner, Settings) else {}
+    print("\nother options")
+    _print(
+        ("  option", "value", ""),
+        *(
+            (f"  {name}", _default(settings.get(name), name), option.help)
+            for name, option in backend.options.items()
+            if name not in spec.options
+        ),
+    )
+    with runner:
+        workers = runner.workers() if isinstance(runner, RunnerHooks) else ""
+    print(f"\nit starts{': ' if workers else ''}{workers}")
+
+
+def _default(value: Any, name: str) -> str:
+    return "-" if value is None or value == {} or value == sys.maxsize else str(hide(value, name))
 
 
 def _check_class(spec: RunnerSpec) -> None:
