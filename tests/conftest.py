@@ -76,7 +76,7 @@ def dask_cluster(prefect_server: str) -> Iterator[str]:
     """A `distributed.LocalCluster` of two processes on loopback; gives the address of its scheduler."""
     pytest.importorskip("distributed")
     from prefect_anyrunner import RunnerSpec
-    from prefect_anyrunner._provisioning.engine import shared_engine
+    from prefect_anyrunner._choosing.engine import shared_engine
 
     with shared_engine(RunnerSpec.parse("dask")) as engine:
         assert engine.spec.address is not None
@@ -88,7 +88,7 @@ def ray_head(prefect_server: str) -> Iterator[str]:
     """A Ray of its own with two CPUs, without dashboard; gives the address of its head."""
     ray = pytest.importorskip("ray")
     from prefect_anyrunner import RunnerSpec
-    from prefect_anyrunner._provisioning.engine import shared_engine
+    from prefect_anyrunner._choosing.engine import shared_engine
 
     with shared_engine(RunnerSpec.parse("ray")):
         yield ray.get_runtime_context().gcs_address

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NoReturn, Self
 
@@ -13,6 +13,7 @@ from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner._base.errors import AnyRunnerError, SpecError
 from prefect_anyrunner._base.public import public
+from prefect_anyrunner._choosing.engine import kept_engine
 from prefect_anyrunner._choosing.spec import RunnerSpec
 from prefect_anyrunner._prefect.flow_start import end_flow_run_instead, log_in_flow_run
 
@@ -28,21 +29,24 @@ _SPEC_ATTRIBUTE = "_anyrunner_spec"
 
 @public
 @contextmanager
-def use_runner(spec: Spec) -> Iterator[RunnerSpec]:
+def use_runner(spec: Spec, *, keep: bool = False) -> Iterator[RunnerSpec]:
     """Make every `AnyTaskRunner` inside the block resolve to `spec`, whatever other sources ask for.
 
     `spec`: a URL, a mapping, a named runner or a `RunnerSpec`; it is read when the block is entered and yielded as a
     `RunnerSpec`. It applies to flows called inside the block, to their subflows, and to subflows called by their tasks.
     The innermost block wins. Raises SpecError.
+    `keep`: start the temporary Dask or Ray of the spec here, once, for all flow runs of the block, and stop it when the
+    block ends; raises BackendUnavailable, too. Threads, processes and existing clusters are used as without it.
     """
     if spec is None:
         raise SpecError("use_runner: a runner is a URL, a mapping or a name, not None")
     loaded = RunnerSpec.load(spec, place="use_runner")
-    token = _forced.set(loaded)
-    try:
-        yield loaded
-    finally:
-        _forced.reset(token)
+    with kept_engine(loaded) if keep else nullcontext(loaded) as used:
+        token = _forced.set(used)
+        try:
+            yield used
+        finally:
+            _forced.reset(token)
 
 
 @public

@@ -14,7 +14,7 @@ import pytest
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from prefect_anyrunner import BackendUnavailable, RunnerSpec, SpecError, pick
-from prefect_anyrunner._provisioning.engine import shared_engine
+from prefect_anyrunner._choosing.engine import shared_engine
 from prefect_anyrunner.backends import _builtin, _registry
 from prefect_anyrunner.backends._record import Backend, Option
 

@@ -11,11 +11,11 @@ import dask
 import distributed
 
 from prefect_anyrunner.backends import _registry
-from prefect_anyrunner.backends._builtin import BUILT_IN
+from prefect_anyrunner.backends._builtin import BUILT_IN, SHARED
 from prefect_anyrunner.backends._dask.cluster import local_cluster_is_up, start_cluster
 from prefect_anyrunner.backends._record import SharedEngine
 
-_KEPT = ("client_kwargs", "rerun_lost")
+_KEPT = ("client_kwargs", "rerun_lost", "worker_timeout", *SHARED)
 """Options that are about a runner, not about the cluster."""
 
 

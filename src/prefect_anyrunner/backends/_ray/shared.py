@@ -11,10 +11,13 @@ from typing import Any
 import ray
 
 from prefect_anyrunner.backends import _registry
-from prefect_anyrunner.backends._builtin import BUILT_IN
+from prefect_anyrunner.backends._builtin import BUILT_IN, SHARED
 from prefect_anyrunner.backends._ray.addresses import OWN
 from prefect_anyrunner.backends._ray.connection import join, leave
 from prefect_anyrunner.backends._record import SharedEngine
+
+_KEPT = ("rerun_lost", "worker_timeout", *SHARED)
+"""Options that are about a runner, not about the Ray."""
 
 
 @contextmanager
@@ -32,7 +35,7 @@ def share(options: Mapping[str, Any], workers: int) -> Iterator[SharedEngine]:
             # Runners of this process find the Ray of this process without an address.
             yield SharedEngine(
                 workers=wanted["num_cpus"],
-                options={name: value for name, value in options.items() if name == "rerun_lost"},
+                options={name: value for name, value in options.items() if name in _KEPT},
             )
         finally:
             leave(connection)

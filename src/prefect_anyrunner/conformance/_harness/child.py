@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from prefect_anyrunner import RunnerSpec, SpecError, gather
+from prefect_anyrunner._choosing.engine import RunningEngine, shared_engine
 from prefect_anyrunner._provisioning.child import Parent
-from prefect_anyrunner._provisioning.engine import RunningEngine, shared_engine
 from prefect_anyrunner.backends import _registry
 from prefect_anyrunner.backends._record import Backend
 from prefect_anyrunner.conformance import CASES, SharedFlow, Subject, tasks
