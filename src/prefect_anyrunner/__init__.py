@@ -12,9 +12,10 @@ The packages are the stages that a run passes, from the top to the bottom. A pac
     cli  conformance  pytest_plugin     the command, the table of rules, the fixture for tests
     _provisioning                       servers, engines and child processes that commands and tests start
     _choosing | _waiting                which runner; until all runs have ended
+    _reports                            what became of many runs
     backends                            the four runners and what is special about each engine
     _driver                             the flow's side of a run, the same for all backends
-    _worker | _outcomes                 the worker's side of a run; what became of runs
+    _worker | _outcomes                 the worker's side of a run; what became of it
     _serialization | _prefect           values and exceptions to bytes and back; everything that leans on Prefect
     _base                               errors, statuses, short texts, versions
 
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
     from prefect_anyrunner._choosing.runner import pick as pick
     from prefect_anyrunner._choosing.runner import use_runner as use_runner
     from prefect_anyrunner._choosing.spec import RunnerSpec as RunnerSpec
-    from prefect_anyrunner._outcomes.failure import TaskRunsFailed as TaskRunsFailed
     from prefect_anyrunner._outcomes.outcome import Outcome as Outcome
-    from prefect_anyrunner._outcomes.report import Report as Report
+    from prefect_anyrunner._reports.failure import TaskRunsFailed as TaskRunsFailed
+    from prefect_anyrunner._reports.report import Report as Report
     from prefect_anyrunner._waiting.map import map_settled as map_settled
     from prefect_anyrunner._waiting.policy import FailurePolicy as FailurePolicy
     from prefect_anyrunner._waiting.settle import agather as agather
@@ -60,13 +61,13 @@ _HOMES = {
     "CannotTravel": "_base.errors",
     "EngineUnreachable": "_base.errors",
     "SpecError": "_base.errors",
-    "TaskRunsFailed": "_outcomes.failure",
+    "TaskRunsFailed": "_reports.failure",
     "VersionSkew": "_base.errors",
     "map_settled": "_waiting.map",
     "Outcome": "_outcomes.outcome",
     "Status": "_base.status",
     "FailurePolicy": "_waiting.policy",
-    "Report": "_outcomes.report",
+    "Report": "_reports.report",
     "AnyTaskRunner": "_choosing.runner",
     "pick": "_choosing.runner",
     "use_runner": "_choosing.runner",

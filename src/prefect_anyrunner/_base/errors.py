@@ -1,4 +1,4 @@
-"""The errors of this package; `TaskRunsFailed`, which needs outcomes, is in `_outcomes/failure.py`.
+"""The errors of this package; `TaskRunsFailed`, which needs outcomes, is in `_reports/failure.py`.
 
 AnyRunnerError
   ├─ SpecError            a runner specification is wrong; it lists every problem with its place  (ValueError)

@@ -20,8 +20,8 @@ from prefect_anyrunner._base.public import public
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._outcomes.outcome import Outcome
-from prefect_anyrunner._outcomes.report import Report
-from prefect_anyrunner._outcomes.rows import Rows
+from prefect_anyrunner._reports.report import Report
+from prefect_anyrunner._reports.rows import Rows
 from prefect_anyrunner._waiting.flatten import Position
 from prefect_anyrunner._waiting.map_inputs import Backlog, Inputs
 from prefect_anyrunner._waiting.policy import FailurePolicy, as_policy

@@ -8,8 +8,8 @@ from typing import Any
 
 from prefect_anyrunner._base.public import public
 from prefect_anyrunner._outcomes.outcome import Outcome
-from prefect_anyrunner._outcomes.report import Report
 from prefect_anyrunner._prefect.private import raise_if_suspended
+from prefect_anyrunner._reports.report import Report
 from prefect_anyrunner._waiting.flatten import flatten
 from prefect_anyrunner._waiting.policy import FailurePolicy
 from prefect_anyrunner._waiting.poll import await_loop, in_thread_if_blocking, wait_loop

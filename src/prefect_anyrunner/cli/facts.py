@@ -14,7 +14,7 @@ import cloudpickle
 from prefect_anyrunner._base.safe_text import clipped, described
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
-from prefect_anyrunner._outcomes.render import label
+from prefect_anyrunner._reports.render import label
 from prefect_anyrunner.cli.values import MAX_INLINE, both, value_text
 
 _ID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")

@@ -18,9 +18,9 @@ from prefect_anyrunner._base.errors import EngineUnreachable
 from prefect_anyrunner._base.safe_text import described
 from prefect_anyrunner._choosing.runner import AnyTaskRunner, use_runner
 from prefect_anyrunner._choosing.spec import RunnerSpec
-from prefect_anyrunner._outcomes.failure import TaskRunsFailed
-from prefect_anyrunner._outcomes.render import group_lines
-from prefect_anyrunner._outcomes.report import Report
+from prefect_anyrunner._reports.failure import TaskRunsFailed
+from prefect_anyrunner._reports.render import group_lines
+from prefect_anyrunner._reports.report import Report
 from prefect_anyrunner._waiting.progress import Progress, watching
 from prefect_anyrunner._waiting.session import recording
 from prefect_anyrunner.cli.load import check_reachable, load_flow, read_parameters

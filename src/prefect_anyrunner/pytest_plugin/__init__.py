@@ -134,7 +134,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     error = call.excinfo.value if call.excinfo is not None else None
     if error is None or type(error).__name__ != "TaskRunsFailed":
         return
-    from prefect_anyrunner._outcomes.printed import all_is_printed
+    from prefect_anyrunner._reports.printed import all_is_printed
     from prefect_anyrunner.pytest_plugin.runners import compact
 
     report = outcome.get_result()

@@ -14,8 +14,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_UI_URL, temp
 
 from prefect_anyrunner import AnyTaskRunner, BackendUnavailable, RunnerSpec, SpecError, TaskRunsFailed, use_runner
 from prefect_anyrunner._choosing.engine import shared_engine
-from prefect_anyrunner._outcomes.render import group_lines
 from prefect_anyrunner._provisioning.server import server_environment
+from prefect_anyrunner._reports.render import group_lines
 from prefect_anyrunner.backends import _registry
 from prefect_anyrunner.backends._record import Capability
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from prefect_anyrunner import Outcome, Report, Status, TaskRunsFailed
-from prefect_anyrunner._outcomes.rows import Rows
+from prefect_anyrunner._reports.rows import Rows
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

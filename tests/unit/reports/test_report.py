@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from prefect_anyrunner import Outcome, Report, Status, TaskRunsFailed, settle
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
-from prefect_anyrunner._outcomes.render import ranges
+from prefect_anyrunner._reports.render import ranges
 from tests.unit.fake_future import FakeFuture
 
 

@@ -23,7 +23,7 @@ import prefect_anyrunner
 from prefect_anyrunner._base.errors import AnyRunnerError
 from prefect_anyrunner._base.safe_text import clipped, full_text
 from prefect_anyrunner._outcomes.outcome import Outcome
-from prefect_anyrunner._outcomes.render import MAX_GROUPS, alike, group_lines
+from prefect_anyrunner._reports.render import MAX_GROUPS, alike, group_lines
 
 VARIABLE = "ANYRUNNER_TRACEBACKS"
 """The environment variable that has all members printed, with all frames, if it is `all`."""

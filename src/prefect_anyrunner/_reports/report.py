@@ -12,11 +12,11 @@ from typing import Any, overload
 from prefect_anyrunner._base.public import public
 from prefect_anyrunner._base.safe_text import error_text
 from prefect_anyrunner._base.status import Status
-from prefect_anyrunner._outcomes.failure import TaskRunsFailed
 from prefect_anyrunner._outcomes.outcome import Outcome
-from prefect_anyrunner._outcomes.render import alike, counted, group_lines, headline, kind_of, label, label_with_inputs
-from prefect_anyrunner._outcomes.rows import Rows
 from prefect_anyrunner._prefect.pages import task_run_pages
+from prefect_anyrunner._reports.failure import TaskRunsFailed
+from prefect_anyrunner._reports.render import alike, counted, group_lines, headline, kind_of, label, label_with_inputs
+from prefect_anyrunner._reports.rows import Rows
 
 _RAISE: Any = object()
 

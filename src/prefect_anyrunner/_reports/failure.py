@@ -10,8 +10,8 @@ from typing import Any
 from prefect_anyrunner._base.errors import AnyRunnerError
 from prefect_anyrunner._base.public import public
 from prefect_anyrunner._outcomes.outcome import Outcome
-from prefect_anyrunner._outcomes.printed import is_printer, print_by_traceback, printed_members
-from prefect_anyrunner._outcomes.render import part_headline
+from prefect_anyrunner._reports.printed import is_printer, print_by_traceback, printed_members
+from prefect_anyrunner._reports.render import part_headline
 from prefect_anyrunner._serialization.pack import pack_error
 from prefect_anyrunner._serialization.unpack import unpack_error
 
@@ -47,7 +47,7 @@ class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
 
     @property
     def exceptions(self) -> tuple[Any, ...]:
-        """The members, in submission order. See `_outcomes/printed.py` for what a printer gets."""
+        """The members, in submission order. See `_reports/printed.py` for what a printer gets."""
         members = super().exceptions
         if not is_printer(sys._getframe(1)):
             return members
