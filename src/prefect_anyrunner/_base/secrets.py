@@ -42,3 +42,25 @@ def hide(value: Any, name: str = "") -> Any:
     if isinstance(value, list | tuple):
         return type(value)(hide(each) for each in value) if type(value) in (list, tuple) else [hide(e) for e in value]
     return value
+
+
+_LOGIN = re.compile(r"(?P<scheme>\b[a-z][\w+.-]*://)[^\s/@'\"]+@", re.I)
+_BEARER = re.compile(r"\b(?P<kind>bearer|basic) [\w.~+/=-]{6,}", re.I)
+_ASSIGNED = re.compile(
+    r"""(?P<name>(?:\b(?P<bare>[\w-]+)\s*=|(?P<quote>['"])(?P<word>[\w-]+)(?P=quote)\s*[:=])\s*)"""
+    r"""(?P<value>'[^']*'|"[^"]*"|[^\s,;&)}\]'"]+)"""
+)
+
+
+def hide_in_prose(text: str) -> str:
+    """Return a text that somebody wrote, such as an error's, with what looks like a secret replaced.
+
+    It hides the logins of addresses, the values of secret names (`token=abc`, `"token": "abc"`), and credentials after
+    the words Bearer and Basic. Everything else stays: unlike `hide_in_text`, it is no sign of a password that an `@`
+    stands somewhere.
+    """
+    text = _LOGIN.sub(lambda login: f"{login['scheme']}{HIDDEN}@", text)
+    text = _BEARER.sub(lambda found: f"{found['kind']} {HIDDEN}", text)
+    return _ASSIGNED.sub(
+        lambda pair: f"{pair['name']}{HIDDEN}" if is_secret(pair["bare"] or pair["word"]) else pair[0], text
+    )

@@ -15,16 +15,13 @@ from prefect_anyrunner._base.errors import AnyRunnerError, SpecError
 from prefect_anyrunner._base.public import public
 from prefect_anyrunner._choosing.engine import kept_engine
 from prefect_anyrunner._choosing.spec import RunnerSpec
+from prefect_anyrunner._prefect.flow_run import SPEC_ATTRIBUTE
 from prefect_anyrunner._prefect.flow_start import end_flow_run_instead, log_in_flow_run
 
 Spec = str | Mapping[str, Any] | RunnerSpec
 
 
 _forced: ContextVar[RunnerSpec | None] = ContextVar("prefect_anyrunner_forced", default=None)
-
-
-_SPEC_ATTRIBUTE = "_anyrunner_spec"
-"""Attribute of the backend's runner of a run: the spec that it was built from, so that pickling the flow can pin it."""
 
 
 @public
@@ -110,7 +107,7 @@ class AnyTaskRunner(TaskRunner[Any]):
             if not end_flow_run_instead(exc):
                 raise
             return _NoRunner()
-        setattr(runner, _SPEC_ATTRIBUTE, spec)
+        setattr(runner, SPEC_ATTRIBUTE, spec)
         log_in_flow_run(f"Task runner: {spec.summary()}, from {spec.source}.")
         return runner
 
@@ -168,7 +165,7 @@ class AnyTaskRunner(TaskRunner[Any]):
         if run is None:
             return _forced.get()
         if run.flow is not None and run.flow.task_runner is self:
-            resolved: RunnerSpec | None = getattr(run.task_runner, _SPEC_ATTRIBUTE, None)
+            resolved: RunnerSpec | None = getattr(run.task_runner, SPEC_ATTRIBUTE, None)
             if resolved is not None:
                 return resolved
         return self.resolve()

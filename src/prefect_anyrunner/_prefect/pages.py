@@ -1,4 +1,4 @@
-"""Addresses of the pages on which Prefect shows a task run."""
+"""Addresses of the pages on which Prefect shows a run."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def task_run_pages() -> str | None:
     """
     address = url_for("task-run", obj_id=_ANY)
     return address.removesuffix(str(_ANY)) if address else None
+
+
+def flow_run_page(flow_run_id: UUID) -> str | None:
+    """Return the address of a flow run's page; None if no UI is known."""
+    return url_for("flow-run", obj_id=flow_run_id) or None

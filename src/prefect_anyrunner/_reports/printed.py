@@ -21,7 +21,8 @@ import prefect
 
 import prefect_anyrunner
 from prefect_anyrunner._base.errors import AnyRunnerError
-from prefect_anyrunner._base.safe_text import clipped, full_text
+from prefect_anyrunner._base.safe_text import clipped, described, full_text
+from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._reports.render import MAX_GROUPS, alike, group_lines
 
@@ -29,6 +30,10 @@ VARIABLE = "ANYRUNNER_TRACEBACKS"
 """The environment variable that has all members printed, with all frames, if it is `all`."""
 MAX_PRINTED = 2000
 """Characters of one text or note."""
+MAX_TRACEBACK = 60
+"""Lines of one traceback on a page."""
+MAX_WIDTH = 300
+"""Characters of one such line."""
 WIDTH = 15
 """Number of members that Python prints of one group."""
 
@@ -126,6 +131,22 @@ def _printed(error: BaseException | None, *, others: int = 0, depth: int = 0) ->
         printed.__context__ = _printed(error.__context__, depth=depth + 1)
     printed.__suppress_context__ = error.__suppress_context__
     return printed.with_traceback(_from_body(error.__traceback__))
+
+
+def traceback_text(error: BaseException) -> str:
+    """Return the traceback of an error in at most `MAX_TRACEBACK` lines, from the first frame of the body on.
+
+    What looks like a secret is hidden in it, because pages are read by more people than a terminal is.
+    """
+    try:
+        text = "".join(traceback.format_exception(_printed(error)))
+    except Exception as problem:  # it reads source files and the error's own attributes
+        text = f"{described(error)}\n<its traceback cannot be shown: {type(problem).__name__}>"
+    lines = [clipped(line, MAX_WIDTH) for line in hide_in_prose(text).strip().splitlines()]
+    if len(lines) > MAX_TRACEBACK:
+        head, tail = MAX_TRACEBACK // 3, MAX_TRACEBACK - MAX_TRACEBACK // 3 - 1
+        lines[head : len(lines) - tail] = [f"… {len(lines) - head - tail} more lines"]
+    return "\n".join(lines)
 
 
 def _is_machinery(step: TracebackType) -> bool:

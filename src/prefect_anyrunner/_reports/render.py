@@ -177,9 +177,20 @@ def fingerprint(outcome: Outcome) -> tuple[object, ...]:
     error = outcome.error
     if error is None:
         return (outcome.status,)
-    where = raised_at(error) if outcome.status is Status.FAILED else ""
     kind = type(error)
-    return (outcome.status, kind.__module__, kind.__qualname__, where or _VARYING.sub("…", error_text(error)))
+    return (
+        outcome.status,
+        kind.__module__,
+        kind.__qualname__,
+        where_raised(outcome) or _VARYING.sub("…", error_text(error)),
+    )
+
+
+def where_raised(outcome: Outcome) -> str:
+    """Return the line that raised the error of a failed run, `load.py:7 in load`; empty if it is not known."""
+    if outcome.error is None or outcome.status is not Status.FAILED:
+        return ""
+    return raised_at(outcome.error)
 
 
 def raised_at(error: BaseException) -> str:
@@ -193,6 +204,17 @@ def raised_at(error: BaseException) -> str:
     return f"{code.co_filename.rsplit('/', 1)[-1]}:{step.tb_lineno} in {code.co_name}"
 
 
+def distinct(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the first outcome of each run, without those of its later positions."""
+    seen: set[object] = set()
+    kept = []
+    for outcome in outcomes:
+        if outcome.task_run_id is None or outcome.task_run_id not in seen:
+            seen.add(outcome.task_run_id)
+            kept.append(outcome)
+    return kept
+
+
 def alike(outcomes: Iterable[Outcome]) -> list[tuple[Outcome, ...]]:
     """Return `outcomes` in groups with the same fingerprint, the largest group first, ties in submission order."""
     groups: dict[tuple[object, ...], list[Outcome]] = {}
@@ -201,14 +223,14 @@ def alike(outcomes: Iterable[Outcome]) -> list[tuple[Outcome, ...]]:
     return sorted((tuple(group) for group in groups.values()), key=lambda group: -len(group))
 
 
-def _examples(group: Sequence[Outcome]) -> list[Outcome]:
+def differing_first(group: Sequence[Outcome], at_most: int) -> list[Outcome]:
     """Return some runs of a group: those whose texts differ come first, then the first ones."""
     by_text: dict[str, Outcome] = {}
     for outcome in group:
         by_text.setdefault(error_text(outcome.error) if outcome.error is not None else "", outcome)
-    chosen = list(by_text.values())[:MAX_EXAMPLES]
-    more = [outcome for outcome in group[:MAX_EXAMPLES] if not any(outcome is each for each in chosen)]
-    return sorted(chosen + more[: MAX_EXAMPLES - len(chosen)], key=lambda outcome: outcome.index)
+    chosen = list(by_text.values())[:at_most]
+    more = [outcome for outcome in group[:at_most] if not any(outcome is each for each in chosen)]
+    return sorted(chosen + more[: at_most - len(chosen)], key=lambda outcome: outcome.index)
 
 
 def run_line(outcome: Outcome, group: Sequence[Outcome], pages: str | None) -> str:
@@ -231,7 +253,7 @@ def group_line(group: Sequence[Outcome]) -> str:
     what = first.status.value if first.error is None else described(first.error)
     if first.status is not Status.FAILED:
         what = f"{first.status.value}: {error_text(first.error) if first.error else ''}".rstrip(": ")
-    where = raised_at(first.error) if first.error is not None and first.status is Status.FAILED else ""
+    where = where_raised(first)
     return f"{len(group)} x {what}{f' ({where})' if where else ''}: {labels(group, together=True)}"
 
 
@@ -245,8 +267,9 @@ def group_lines(outcomes: Iterable[Outcome], limit: int = MAX_GROUPS) -> list[st
     lines = []
     for group in groups[:limit]:
         lines.append(group_line(group))
-        runs = [run_line(run, group, pages) for run in _examples(group)]
-        lines += [f"    {line}" for line, run in zip(runs, _examples(group), strict=True) if line != label(run)]
+        for run in differing_first(group, MAX_EXAMPLES):
+            if (line := run_line(run, group, pages)) != label(run):
+                lines.append(f"    {line}")
     if len(groups) > limit:
         lines.append(f"… and {sum(map(len, groups[limit:]))} more in {len(groups) - limit} other groups")
     return lines

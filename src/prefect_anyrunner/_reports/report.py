@@ -14,8 +14,19 @@ from prefect_anyrunner._base.safe_text import error_text
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.pages import task_run_pages
+from prefect_anyrunner._reports.artifact import publish_failures
 from prefect_anyrunner._reports.failure import TaskRunsFailed
-from prefect_anyrunner._reports.render import alike, counted, group_lines, headline, kind_of, label, label_with_inputs
+from prefect_anyrunner._reports.origin import Origin
+from prefect_anyrunner._reports.render import (
+    alike,
+    counted,
+    distinct,
+    group_lines,
+    headline,
+    kind_of,
+    label,
+    label_with_inputs,
+)
 from prefect_anyrunner._reports.rows import Rows
 
 _RAISE: Any = object()
@@ -26,14 +37,27 @@ class Report(Sequence[Outcome]):
     """The outcomes of one wait, in the order of the futures that were passed (rule O1).
 
     `tolerated` is the number of root failures that the policy tolerates. `withdrawn` holds the indexes of the runs that
-    the policy cancelled because others had failed. Two reports are equal if their outcomes are. A report can be pickled
-    if its values can.
+    the policy cancelled because others had failed. `origin` is the flow run that waited, None outside of one.
+    `publishes` is the argument `report` of the wait. `notes` are sentences that its readers need. Two reports are equal
+    if their outcomes are. A report can be pickled if its values can.
     """
 
-    def __init__(self, outcomes: Iterable[Outcome], *, tolerated: int = 0, withdrawn: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        outcomes: Iterable[Outcome],
+        *,
+        tolerated: int = 0,
+        withdrawn: Iterable[int] = (),
+        origin: Origin | None = None,
+        publishes: bool | None = None,
+        notes: Iterable[str] = (),
+    ) -> None:
         self.outcomes: Sequence[Outcome] = outcomes if isinstance(outcomes, Rows) else tuple(outcomes)
         self.tolerated = tolerated
         self.withdrawn = frozenset(withdrawn)
+        self.origin = origin
+        self.publishes = publishes
+        self.notes = tuple(notes)
 
     @overload
     def __getitem__(self, place: int) -> Outcome: ...
@@ -68,7 +92,7 @@ class Report(Sequence[Outcome]):
     @property
     def ok(self) -> bool:
         """Whether no more runs failed than the policy tolerates, so that `raise_for_failures` would not raise."""
-        return len(self._members()) <= self.tolerated
+        return len(self.members()) <= self.tolerated
 
     @property
     def failures(self) -> tuple[Outcome, ...]:
@@ -107,31 +131,46 @@ class Report(Sequence[Outcome]):
         outcomes = [outcome.fetched() for outcome in self.outcomes]
         if all(map(operator.is_, outcomes, self.outcomes)):
             return self
-        return Report(outcomes, tolerated=self.tolerated, withdrawn=self.withdrawn)
+        return Report(
+            outcomes,
+            tolerated=self.tolerated,
+            withdrawn=self.withdrawn,
+            origin=self.origin,
+            publishes=self.publishes,
+            notes=self.notes,
+        )
 
     def raise_for_failures(self) -> None:
-        """Raise `TaskRunsFailed` if more runs did not complete than the policy tolerates."""
-        members = self._members()
+        """Raise `TaskRunsFailed` if more runs did not complete than the policy tolerates.
+
+        In a flow run, its failures then become an artifact of it, unless the wait was called with `report=False`.
+        """
+        members = self.members()
         if len(members) <= self.tolerated:
             return
+        if self.publishes is not False:
+            publish_failures(self)
         pages = task_run_pages()
         for member in members:
             _note(member, pages)
-        distinct = _distinct(self.failures)
+        failures = distinct(self.failures)
         completed = {outcome.task_run_id for outcome in self.outcomes if outcome.status is Status.COMPLETED}
-        statuses = Counter(outcome.status for outcome in distinct)
+        statuses = Counter(outcome.status for outcome in failures)
         message = headline(
             members,
-            total=len(distinct) + len(completed),
+            total=len(failures) + len(completed),
             blocked=statuses[Status.BLOCKED] - sum(member.status is Status.BLOCKED for member in members),
-            withdrawn=sum(outcome.index in self.withdrawn for outcome in distinct),
+            withdrawn=sum(outcome.index in self.withdrawn for outcome in failures),
             tolerated=self.tolerated,
         )
         raise TaskRunsFailed(message, [_error_of(member) for member in members], members)
 
-    def _members(self) -> list[Outcome]:
-        """Return the outcomes whose errors are members: each run once, a blocked one only if its root is not here."""
-        runs = _distinct(self.failures)
+    def members(self) -> list[Outcome]:
+        """Return the outcomes whose errors are members of `TaskRunsFailed`.
+
+        Each run is there once, and a blocked one only if its root is not in this report.
+        """
+        runs = distinct(self.failures)
         here = {outcome.task_run_id for outcome in runs}
         return [
             outcome
@@ -143,7 +182,7 @@ class Report(Sequence[Outcome]):
     def summary(self) -> str:
         """Return the report as text: a line with the counts, then a line for each group of alike failures."""
         lines = [f"{len(self)} task run{'' if len(self) == 1 else 's'}: {counted(self.counts)}"]
-        return "\n".join(lines + [f"  {line}" for line in group_lines(self.failures)])
+        return "\n".join(lines + [f"  {line}" for line in (*group_lines(self.failures), *self.notes)])
 
     def to_json(self) -> str:
         """Return the report as JSON text, without values: counts, groups, and a record for each outcome."""
@@ -166,17 +205,6 @@ class Report(Sequence[Outcome]):
             },
             indent=2,
         )
-
-
-def _distinct(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return the first outcome of each run, without those of its later positions."""
-    seen: set[object] = set()
-    kept = []
-    for outcome in outcomes:
-        if outcome.task_run_id is None or outcome.task_run_id not in seen:
-            seen.add(outcome.task_run_id)
-            kept.append(outcome)
-    return kept
 
 
 def _error_of(member: Outcome) -> Exception:

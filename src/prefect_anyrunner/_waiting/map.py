@@ -20,6 +20,7 @@ from prefect_anyrunner._base.public import public
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._outcomes.outcome import Outcome
+from prefect_anyrunner._reports.origin import origin_here
 from prefect_anyrunner._reports.report import Report
 from prefect_anyrunner._reports.rows import Rows
 from prefect_anyrunner._waiting.flatten import Position
@@ -28,7 +29,7 @@ from prefect_anyrunner._waiting.policy import FailurePolicy, as_policy
 from prefect_anyrunner._waiting.poll import Inbox, collect_ended, wait_for_next
 from prefect_anyrunner._waiting.progress import ProgressArgument, following
 from prefect_anyrunner._waiting.runs import Ended
-from prefect_anyrunner._waiting.session import recorded
+from prefect_anyrunner._waiting.session import checked_report, recorded
 from prefect_anyrunner._waiting.wait_set import WaitSet
 
 _PARTS = 4
@@ -46,6 +47,7 @@ def map_settled(
     progress: ProgressArgument = None,
     keep_values: bool = False,
     wait_for: Iterable[Any] | None = None,
+    report: bool | None = None,
     **named: Any,
 ) -> Report:
     """Run `task` once for each element of `iterables`, submitting as earlier runs end; return the report of all runs.
@@ -69,6 +71,7 @@ def map_settled(
         progress: as in `settle`; the total is None while it is not known.
         keep_values: keep the results of completed runs, in memory.
         wait_for: futures that every run waits for.
+        report: as in `settle`.
         named: arguments of `task` by name.
 
     Returns:
@@ -86,6 +89,7 @@ def map_settled(
         raise TypeError(f"window must be an int, not {window!r}")
     if window < 1:
         raise ValueError(f"window must be at least 1, not {window!r}")
+    publishes = checked_report(report)
     inputs = Inputs(task, iterables, named)
     session = MapSession(task, inputs, window, as_policy(policy), wait_for, keep_values=keep_values)
     rows = Rows(keep_values=keep_values)
@@ -97,7 +101,15 @@ def map_settled(
                     session.record_failure(outcome, rows.failed_ids)
             if outcomes:
                 follow(len(rows), rows.failed, inputs.total)
-    return recorded(Report(rows, tolerated=session.policy.allowed(len(rows)), withdrawn=session.withdrawn))
+    return recorded(
+        Report(
+            rows,
+            tolerated=session.policy.allowed(len(rows)),
+            withdrawn=session.withdrawn,
+            origin=origin_here(),
+            publishes=publishes,
+        )
+    )
 
 
 class MapSession:

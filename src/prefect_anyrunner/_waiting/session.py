@@ -11,6 +11,8 @@ from typing import Any
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.private import raise_if_suspended
+from prefect_anyrunner._reports.artifact import publish_failures
+from prefect_anyrunner._reports.origin import origin_here
 from prefect_anyrunner._reports.report import Report
 from prefect_anyrunner._waiting.flatten import flatten
 from prefect_anyrunner._waiting.policy import FailurePolicy, as_policy
@@ -39,17 +41,29 @@ def recording(*, only: Callable[[], bool] = lambda: True) -> Iterator[list[Repor
 
 
 def recorded(report: Report) -> Report:
-    """Append `report` to the list of every surrounding `recording`, and return it."""
+    """Append `report` to the list of every surrounding `recording`, publish it if it is asked for, and return it."""
     for reports, only in _recordings.get():
         if only():
             reports.append(report)
+    if report.publishes:
+        publish_failures(report)
     return report
+
+
+def checked_report(report: object) -> bool | None:
+    """Return the argument `report` of a wait; raise `TypeError` if it is something else."""
+    if report is None or isinstance(report, bool):
+        return report
+    raise TypeError(f"report must be True, False or None, not {report!r}")
 
 
 class SettleSession:
     """The progress of one `settle`: the runs that have ended, and whether too many of them have failed."""
 
-    def __init__(self, futures: Any, policy: FailurePolicy | str | None, timeout: float | None) -> None:
+    def __init__(
+        self, futures: Any, policy: FailurePolicy | str | None, timeout: float | None, publishes: bool | None
+    ) -> None:
+        self._publishes = checked_report(publishes)
         self._policy = as_policy(policy)
         seconds = checked_timeout(timeout)
         positions, self._unflatten = flatten(futures)
@@ -118,4 +132,12 @@ class SettleSession:
                 if id(run.future) in self._withdrawn and outcome.status is Status.CANCELLED:
                     withdrawn.add(outcome.index)
         in_order = [outcomes[index] for index in range(self._total)]
-        return recorded(Report(in_order, tolerated=self._allowed, withdrawn=withdrawn))
+        return recorded(
+            Report(
+                in_order,
+                tolerated=self._allowed,
+                withdrawn=withdrawn,
+                origin=origin_here(),
+                publishes=self._publishes,
+            )
+        )

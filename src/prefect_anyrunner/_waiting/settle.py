@@ -26,6 +26,7 @@ def settle(
     policy: FailurePolicy | str | None = None,
     timeout: float | None = None,
     progress: ProgressArgument = None,
+    report: bool | None = None,
 ) -> Report:
     """Wait until all task runs have ended and return their outcomes; never raises because a task failed.
 
@@ -37,6 +38,8 @@ def settle(
         progress: a function that is called with (done, failed, total) as runs end, or True for a progress bar on
             stderr, which is not drawn if stderr is not a terminal. Log lines of this process appear above the bar;
             those of workers on the same terminal are written across it.
+        report: whether the flow run gets an artifact that describes the failures, in the Prefect UI. By default it gets
+            one when `TaskRunsFailed` is raised; True makes it in any case, False never. A wait in a task makes none.
 
     Returns:
         A `Report` of the outcomes in the order of `futures`. Settling again returns an equal one (rule O2).
@@ -45,7 +48,7 @@ def settle(
         TypeError: an item of `futures` is neither a future nor a container, or an argument has a wrong type.
         ValueError: `timeout` is negative or not a number, or `policy` cannot be read.
     """
-    session = SettleSession(futures, policy, timeout)
+    session = SettleSession(futures, policy, timeout, report)
     try:
         return session.settle(progress)
     except KeyboardInterrupt as exc:  # where the wait was interrupted is nobody's concern
@@ -60,6 +63,7 @@ def gather(
     timeout: float | None = None,
     progress: ProgressArgument = None,
     default: Any = None,
+    report: bool | None = None,
 ) -> Any:
     """Wait until all task runs have ended and return their results in the shape of `futures`.
 
@@ -69,12 +73,12 @@ def gather(
     Raises:
         TaskRunsFailed: more runs did not complete than `policy` tolerates; it holds the exception of each.
     """
-    session = SettleSession(futures, policy, timeout)
+    session = SettleSession(futures, policy, timeout, report)
     try:
-        report = session.settle(progress)
+        settled = session.settle(progress)
     except KeyboardInterrupt as exc:
         raise exc.with_traceback(None) from None
-    return session.results(report, default)
+    return session.results(settled, default)
 
 
 @public
@@ -84,12 +88,13 @@ async def asettle(
     policy: FailurePolicy | str | None = None,
     timeout: float | None = None,
     progress: ProgressArgument = None,
+    report: bool | None = None,
 ) -> Report:
     """Do what `settle` does without blocking the event loop.
 
     When the awaiting asyncio task is cancelled, the wait ends and the runs go on.
     """
-    return await SettleSession(futures, policy, timeout).asettle(progress)
+    return await SettleSession(futures, policy, timeout, report).asettle(progress)
 
 
 @public
@@ -100,11 +105,12 @@ async def agather(
     timeout: float | None = None,
     progress: ProgressArgument = None,
     default: Any = None,
+    report: bool | None = None,
 ) -> Any:
     """Do what `gather` does without blocking the event loop; see `asettle`."""
-    session = SettleSession(futures, policy, timeout)
-    report = await session.asettle(progress)
-    return session.results(await asyncio.to_thread(report.fetched), default)
+    session = SettleSession(futures, policy, timeout, report)
+    settled = await session.asettle(progress)
+    return session.results(await asyncio.to_thread(settled.fetched), default)
 
 
 @public
