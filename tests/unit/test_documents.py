@@ -34,7 +34,7 @@ def test_the_tree_names_every_file_of_the_package() -> None:
             named.add("".join(folders))
     files = {
         str(path.relative_to(PACKAGE))
-        for path in PACKAGE.rglob("*.py")
-        if path.name != "__init__.py" or path.stat().st_size > 0
+        for path in PACKAGE.rglob("*.*")
+        if path.suffix in (".py", ".js", ".css") and (path.name != "__init__.py" or path.stat().st_size > 0)
     }
     assert sorted(named ^ files) == []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from prefect_anyrunner._base.safe_text import clipped, error_text
+from prefect_anyrunner._base.safe_text import MAX_LINE, clipped, error_text
 from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
@@ -22,6 +22,7 @@ from prefect_anyrunner._reports.render import (
     kind_of,
     label,
     labels,
+    own_name,
     where_raised,
 )
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 MAX_RUNS = 5
 """Number of runs of each group that a page shows."""
 MAX_TASK_NAME = 80
-"""Characters of a run's name."""
+"""Characters of a run's label."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _facts(group: Sequence[Outcome], blocked: Sequence[Outcome], pages: str | No
         runs=tuple(_run(run, sample, pages) for run in differing_first(group, MAX_RUNS)),
         blocked=len(blocked),
         blocked_labels=clipped(labels(blocked, together=True), 200),
-        traceback=traceback,
+        traceback=traceback if "\n" in traceback or len(traceback) > MAX_LINE else "",  # else it says what `text` says
     )
 
 
@@ -147,7 +148,7 @@ def _run(outcome: Outcome, sample: str, pages: str | None) -> RunFacts:
     return RunFacts(
         label=clipped(label(outcome), MAX_TASK_NAME),
         inputs=outcome.inputs,
-        name=clipped(outcome.task_run_name or "", MAX_TASK_NAME),
+        name=own_name(outcome),
         url=f"{pages}{outcome.task_run_id}" if pages and outcome.task_run_id else None,
         text="" if text == sample else text,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from prefect_anyrunner._base.errors import AnyRunnerError
 from prefect_anyrunner._base.public import public
 from prefect_anyrunner._outcomes.outcome import Outcome
+from prefect_anyrunner._reports.digest import digest_of_failures
+from prefect_anyrunner._reports.notebook import MAX_IN_NOTEBOOK, fragment
 from prefect_anyrunner._reports.printed import is_printer, print_by_traceback, printed_members
 from prefect_anyrunner._reports.render import part_headline
 from prefect_anyrunner._serialization.pack import pack_error
@@ -57,6 +60,11 @@ class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.message!r}, <{len(self.exceptions)} exceptions>)"
+
+    def _repr_html_(self) -> str:
+        counts = Counter(outcome.status for outcome in self.outcomes)
+        digest = digest_of_failures(self.outcomes, self.outcomes, counts, most=MAX_IN_NOTEBOOK)
+        return fragment(digest, f"{type(self).__name__}: {self.message.partition(': ')[0]}")
 
     def derive(self, excs: Sequence[Exception], /) -> TaskRunsFailed:  # type: ignore[override]  # typeshed: generic
         """Return a group of the same type with `excs` and their outcomes.

@@ -34,6 +34,8 @@ MAX_TRACEBACK = 60
 """Lines of one traceback on a page."""
 MAX_WIDTH = 300
 """Characters of one such line."""
+RECORDED_TRACEBACK = "_anyrunner_traceback"
+"""Attribute of an error that was read from the API: its traceback, as the log of the run has it."""
 WIDTH = 15
 """Number of members that Python prints of one group."""
 
@@ -139,7 +141,8 @@ def traceback_text(error: BaseException) -> str:
     What looks like a secret is hidden in it, because pages are read by more people than a terminal is.
     """
     try:
-        text = "".join(traceback.format_exception(_printed(error)))
+        recorded = getattr(error, RECORDED_TRACEBACK, None)
+        text = recorded or "".join(traceback.format_exception(_printed(error)))
     except Exception as problem:  # it reads source files and the error's own attributes
         text = f"{described(error)}\n<its traceback cannot be shown: {type(problem).__name__}>"
     lines = [clipped(line, MAX_WIDTH) for line in hide_in_prose(text).strip().splitlines()]

@@ -25,6 +25,8 @@ MAX_GROUPS = 10
 """Number of groups of alike failures that a text describes before it counts the rest."""
 MAX_EXAMPLES = 3
 """Number of runs of each group that a text describes."""
+RECORDED_WHERE = "_anyrunner_where"
+"""Attribute of an error that was read from the API: the line that raised it, as the log of the run says."""
 
 
 def ranges(numbers: Iterable[int]) -> list[str]:
@@ -48,6 +50,12 @@ def _place(outcome: Outcome) -> int | str:
     if outcome.map_index is not None:
         return outcome.map_index
     return outcome.path[-1] if outcome.path else ""
+
+
+def own_name(outcome: Outcome) -> str:
+    """Return the name of a run in Prefect, shortened; empty if the label says it already, as in `load[c7b]`."""
+    name = outcome.task_run_name or ""
+    return "" if name == f"{outcome.task_name}-{_place(outcome)}" else clipped(name, 80)
 
 
 def label_with_inputs(outcome: Outcome) -> str:
@@ -178,19 +186,15 @@ def fingerprint(outcome: Outcome) -> tuple[object, ...]:
     if error is None:
         return (outcome.status,)
     kind = type(error)
-    return (
-        outcome.status,
-        kind.__module__,
-        kind.__qualname__,
-        where_raised(outcome) or _VARYING.sub("…", error_text(error)),
-    )
+    where = raised_at(error) if outcome.status is Status.FAILED else ""
+    return (outcome.status, kind.__module__, kind.__qualname__, where or _VARYING.sub("…", error_text(error)))
 
 
 def where_raised(outcome: Outcome) -> str:
     """Return the line that raised the error of a failed run, `load.py:7 in load`; empty if it is not known."""
     if outcome.error is None or outcome.status is not Status.FAILED:
         return ""
-    return raised_at(outcome.error)
+    return raised_at(outcome.error) or getattr(outcome.error, RECORDED_WHERE, "")
 
 
 def raised_at(error: BaseException) -> str:
@@ -239,8 +243,8 @@ def run_line(outcome: Outcome, group: Sequence[Outcome], pages: str | None) -> s
     The line holds the error's text if it is not that of the group's first run. `pages`: what `task_run_pages` returns.
     """
     text = label_with_inputs(outcome)
-    if outcome.task_run_name:
-        text += f" ({clipped(outcome.task_run_name, 80)})"
+    if name := own_name(outcome):
+        text += f" ({name})"
     error, first = outcome.error, group[0].error
     if error is not None and first is not None and (differing := error_text(error)) != error_text(first):
         text += f": {differing}"

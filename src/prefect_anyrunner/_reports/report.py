@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,12 +9,15 @@ from contextlib import suppress
 from typing import Any, overload
 
 from prefect_anyrunner._base.public import public
-from prefect_anyrunner._base.safe_text import error_text
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.pages import task_run_pages
 from prefect_anyrunner._reports.artifact import publish_failures
+from prefect_anyrunner._reports.data import json_text
+from prefect_anyrunner._reports.digest import digest_of
 from prefect_anyrunner._reports.failure import TaskRunsFailed
+from prefect_anyrunner._reports.html import html_text
+from prefect_anyrunner._reports.notebook import MAX_IN_NOTEBOOK, fragment
 from prefect_anyrunner._reports.origin import Origin
 from prefect_anyrunner._reports.render import (
     alike,
@@ -23,8 +25,6 @@ from prefect_anyrunner._reports.render import (
     distinct,
     group_lines,
     headline,
-    kind_of,
-    label,
     label_with_inputs,
 )
 from prefect_anyrunner._reports.rows import Rows
@@ -185,26 +185,18 @@ class Report(Sequence[Outcome]):
         return "\n".join(lines + [f"  {line}" for line in (*group_lines(self.failures), *self.notes)])
 
     def to_json(self) -> str:
-        """Return the report as JSON text, without values: counts, groups, and a record for each outcome."""
-        pages = task_run_pages()
-        return json.dumps(
-            {
-                "ok": self.ok,
-                "total": len(self),
-                "counts": {status.value: self.counts[status] for status in Status if self.counts[status]},
-                "groups": [
-                    {
-                        "count": len(group),
-                        "kind": kind_of(group[0]),
-                        "text": None if (error := group[0].error) is None else error_text(error),
-                        "runs": list(map(label, group)),
-                    }
-                    for group in self.groups()
-                ],
-                "outcomes": [_record(outcome, pages) for outcome in self.outcomes],
-            },
-            indent=2,
-        )
+        """Return the report as JSON, without values: its flow run, counts, groups, and a record for each outcome."""
+        return json_text(self)
+
+    def to_html(self) -> str:
+        """Return the report as one HTML page that needs no other file and no network.
+
+        It has a summary, the failures, a timeline of the runs of each worker, and a table of all runs with filters.
+        """
+        return html_text(self)
+
+    def _repr_html_(self) -> str:
+        return fragment(digest_of(self, most=MAX_IN_NOTEBOOK))
 
 
 def _error_of(member: Outcome) -> Exception:
@@ -231,24 +223,3 @@ def _note(outcome: Outcome, pages: str | None) -> None:
     with suppress(Exception):  # a class may refuse notes, and the failure itself matters more
         if not any(str(note).startswith(start) for note in getattr(error, "__notes__", ())):
             error.add_note(f"{start} {', '.join(facts)}")
-
-
-def _record(outcome: Outcome, pages: str | None) -> dict[str, Any]:
-    error = outcome.error
-    return {
-        "index": outcome.index,
-        "path": list(outcome.path),
-        "task": outcome.task_name,
-        "task_run_id": str(outcome.task_run_id) if outcome.task_run_id else None,
-        "task_run_name": outcome.task_run_name,
-        "url": f"{pages}{outcome.task_run_id}" if pages and outcome.task_run_id else None,
-        "inputs": outcome.inputs,
-        "status": outcome.status.value,
-        "error": None if error is None else {"type": type(error).__name__, "text": error_text(error)},
-        "upstream": [str(run_id) for run_id in outcome.upstream],
-        "attempts": outcome.attempts,
-        "started": outcome.started.isoformat() if outcome.started else None,
-        "ended": outcome.ended.isoformat() if outcome.ended else None,
-        "worker": outcome.worker,
-        "runner": outcome.runner,
-    }

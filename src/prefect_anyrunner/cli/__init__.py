@@ -57,6 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--runner", metavar="SPEC", help="URL, backend or named runner; the default is the one that `show` prints"
     )
+    run.add_argument(
+        "--report",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="write what became of the task runs to this file: .html, .json, .csv, .md, .txt, or .xml for JUnit",
+    )
     run.set_defaults(command=_run)
 
     compare = commands.add_parser("compare", help="run a flow on several runners and compare the results")
@@ -119,7 +126,7 @@ def _show(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from prefect_anyrunner.cli.run import run
 
-    return run(arguments.flow, arguments.param, arguments.runner)
+    return run(arguments.flow, arguments.param, arguments.runner, arguments.report)
 
 
 def _compare(arguments: argparse.Namespace) -> int:

@@ -24,16 +24,18 @@ from prefect_anyrunner._reports.report import Report
 from prefect_anyrunner._waiting.progress import Progress, watching
 from prefect_anyrunner._waiting.session import recording
 from prefect_anyrunner.cli.load import check_reachable, load_flow, read_parameters
+from prefect_anyrunner.cli.report_files import combined, report_path, save
 from prefect_anyrunner.cli.values import value_text
 
 
-def run(flow_spec: str, pairs: Sequence[str], runner: str | None) -> int:
+def run(flow_spec: str, pairs: Sequence[str], runner: str | None, files: Sequence[str] = ()) -> int:
     """Run the flow once, print how it ended, and return the exit code.
 
-    `runner`: a spec, or None for the one that is configured. Raises UsageError, SpecError, BackendUnavailable and
-    EngineUnreachable.
+    `runner`: a spec, or None for the one that is configured. `files`: where a report of its waits is written. Raises
+    UsageError, SpecError, BackendUnavailable and EngineUnreachable.
     """
     spec = RunnerSpec.load(runner, place="--runner") if runner is not None else None
+    paths = [report_path(file, "--report") for file in files]
     flow = load_flow(flow_spec)
     parameters = read_parameters(flow, pairs)
     chosen = spec or (flow.task_runner.resolve() if isinstance(flow.task_runner, AnyTaskRunner) else None)
@@ -41,6 +43,10 @@ def run(flow_spec: str, pairs: Sequence[str], runner: str | None) -> int:
         check_reachable(chosen)
     with _without_second_traceback():
         end = run_flow(flow, parameters, spec, True)
+    if paths:
+        report = combined(end.reports, end.error)
+        for path in paths:
+            save(report, path)
     name = str(chosen) if chosen is not None else type(flow.task_runner).__name__
     if isinstance(end.error, EngineUnreachable):
         raise end.error
