@@ -1,4 +1,4 @@
-"""The command `anyrunner`: `show`, `run`, `compare`, `conform`, `audit`, `events`.
+"""The command `anyrunner`: `show`, `run`, `compare`, `report`, `conform`, `audit`, `events`.
 
 Exit codes: 0 for success; 1 when the flow failed, the runners disagree, a rule is broken or accounts do not
 balance; 2 for wrong input, with one
@@ -73,6 +73,18 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
     compare.set_defaults(command=_compare)
 
+    report = commands.add_parser("report", help="say what became of the task runs of a past flow run")
+    report.add_argument("flow_run", metavar="FLOW_RUN", help="the id of a flow run, or the address of its page")
+    shape = report.add_mutually_exclusive_group()
+    shape.add_argument(
+        "--format",
+        choices=("text", "markdown", "json", "html", "csv", "junit"),
+        default="text",
+        help="what is printed (default: text)",
+    )
+    shape.add_argument("-o", dest="file", metavar="FILE", help="write it to this file, as `run --report` does")
+    report.set_defaults(command=_report)
+
     audit = commands.add_parser("audit", help="check that the API says how each task run of a flow run ended")
     audit.add_argument("flow_run", metavar="FLOW_RUN", help="the id of a flow run that has ended")
     audit.add_argument("--states", action="store_true", help="also read the states of each run, a question for each")
@@ -134,6 +146,12 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     specs = [text.strip() for group in arguments.on for text in group.split(",") if text.strip()]
     return compare(arguments.flow, arguments.param, specs, as_json=arguments.json, keep_logs=arguments.keep_logs)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from prefect_anyrunner.cli.report import report
+
+    return report(arguments.flow_run, style=arguments.format, file=arguments.file)
 
 
 def _audit(arguments: argparse.Namespace) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from prefect_anyrunner._publishing.accounts import Accounts, read_accounts, repair
+from prefect_anyrunner.cli.flow_run_id import flow_run_id
 from prefect_anyrunner.cli.usage_error import UsageError
 
 _SHOWN = 10
@@ -21,13 +20,10 @@ def audit(flow_run: str, *, histories: bool, mend: bool, gone: bool) -> int:
 
     `gone`: the process of the flow run was killed, so that the flow run is ended as Crashed first.
     """
-    try:
-        flow_run_id = UUID(flow_run)
-    except ValueError:
-        raise UsageError(f"{flow_run!r} is not the id of a flow run") from None
+    wanted = flow_run_id(flow_run)
     try:
         with get_client(sync_client=True) as client:
-            found = client.read_flow_run(flow_run_id)
+            found = client.read_flow_run(wanted)
             if found.state is None or not found.state.is_final():
                 if not gone:
                     state = found.state.name if found.state is not None else "without a state"
@@ -35,8 +31,8 @@ def audit(flow_run: str, *, histories: bool, mend: bool, gone: bool) -> int:
                         f"flow run {found.name!r} is {state}: its accounts can be balanced once it has ended, or with "
                         "--gone if its process was killed"
                     )
-                client.set_flow_run_state(flow_run_id, Crashed(message="Its process was killed."), force=True)
-                found = client.read_flow_run(flow_run_id)
+                client.set_flow_run_state(wanted, Crashed(message="Its process was killed."), force=True)
+                found = client.read_flow_run(wanted)
             accounts = read_accounts(client, found, histories=histories)
             _print(accounts)
             if mend and accounts.open:
@@ -44,7 +40,7 @@ def audit(flow_run: str, *, histories: bool, mend: bool, gone: bool) -> int:
                 print(f"repaired: {len(accounts.open):,} task runs have an end now")
                 accounts.open = []
     except ObjectNotFound:
-        raise UsageError(f"the API does not know flow run {flow_run_id}") from None
+        raise UsageError(f"the API does not know flow run {wanted}") from None
     except httpx.HTTPError as error:
         raise UsageError(f"the API does not answer: {error}") from error
     return 0 if accounts.balance else 1

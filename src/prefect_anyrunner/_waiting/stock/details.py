@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from prefect.client.schemas.objects import TaskRun, TaskRunResult
+from prefect.client.schemas.objects import TaskRun
 from prefect.exceptions import CrashedRun, UpstreamTaskError
 
 from prefect_anyrunner._base.safe_text import described
 from prefect_anyrunner._base.status import Status
+from prefect_anyrunner._outcomes.of_api import outcome_of, task_name, upstream_of
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.api import task_runs
-from prefect_anyrunner._prefect.states import because, error_of_message, status_of, upstream_in
+from prefect_anyrunner._prefect.states import because
 
 MAX_DEPTH = 50
 """Number of levels of upstream runs in which the root cause of a blocked run is looked for."""
@@ -73,13 +73,6 @@ def _named(outcome: Outcome, run: TaskRun | None) -> Outcome:
     return replace(outcome, **facts)
 
 
-def task_name(run: TaskRun) -> str:
-    """Return the name of the task that `run` is a run of."""
-    # Prefect names a run after its task and the first characters of its key, unless the user names it.
-    end = f"-{run.dynamic_key[:3]}"
-    return run.name.removesuffix(end) if run.name.endswith(end) else re.sub(r"-[0-9a-f]{8,}$", "", run.task_key)
-
-
 def _with_root(
     outcome: Outcome, known: dict[UUID, Outcome], runs: dict[UUID, TaskRun], keys: Mapping[str, UUID]
 ) -> Outcome:
@@ -89,7 +82,7 @@ def _with_root(
     if type(cause).__name__ == "KilledWorker" and cause is not None and cause.args[0] in keys:
         start = [keys[cause.args[0]]]
     if not start and outcome.task_run_id in runs:
-        start = _inputs(runs[outcome.task_run_id])
+        start = upstream_of(runs[outcome.task_run_id])
     roots = _roots(start, known, runs)
     if not roots:
         text = f"An upstream task run was lost: {described(cause)}" if cause is not None else str(outcome.error)
@@ -117,7 +110,7 @@ def _roots(start: list[UUID], known: dict[UUID, Outcome], runs: dict[UUID, TaskR
         if missing:
             for run_id, run in task_runs(missing, expected=missing).items():
                 runs[run_id] = run
-                known[run_id] = _of_run(run)
+                known[run_id] = outcome_of(run)
         above: list[UUID] = []
         for run_id in level:
             outcome = known.get(run_id)
@@ -125,7 +118,7 @@ def _roots(start: list[UUID], known: dict[UUID, Outcome], runs: dict[UUID, TaskR
                 continue
             upstream = list(outcome.upstream)
             if outcome.status is Status.BLOCKED and not upstream and run_id in runs:
-                upstream = _inputs(runs[run_id])
+                upstream = upstream_of(runs[run_id])
             if outcome.status is Status.BLOCKED and upstream:
                 above += upstream
             else:
@@ -134,32 +127,3 @@ def _roots(start: list[UUID], known: dict[UUID, Outcome], runs: dict[UUID, TaskR
             break
         level = above
     return roots
-
-
-def _inputs(run: TaskRun) -> list[UUID]:
-    """Return the ids of the runs that `run` took arguments from or waited for."""
-    return [
-        source.id
-        for name, sources in run.task_inputs.items()
-        if name != "__parents__"
-        for source in sources
-        if isinstance(source, TaskRunResult)
-    ]
-
-
-def _of_run(run: TaskRun) -> Outcome:
-    """Return the outcome of a run that only the API knows: the text of its state, but neither value nor exception."""
-    state = run.state
-    status = status_of(state)
-    return Outcome(
-        task_name=task_name(run),
-        task_run_id=run.id,
-        task_run_name=run.name,
-        status=status,
-        state=state,
-        error=error_of_message(state),
-        upstream=upstream_in(state.message or "") if status is Status.BLOCKED and state is not None else (),
-        attempts=max(run.run_count, 1),
-        started=run.start_time,
-        ended=run.end_time,
-    )
