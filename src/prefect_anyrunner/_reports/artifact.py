@@ -36,6 +36,8 @@ LAST_SECONDS = 3.0
 """Seconds that the end of the process waits for pages that are being sent."""
 MAX_WAITS = 10
 """Number of waits of one flow run that its page describes, the last ones."""
+_MAX_SECTIONS = MAX_PAGE - 200
+"""Characters of all sections of a page; the rest is for what stands between and below them."""
 _MAX_FLOW_RUNS = 20
 """Number of flow runs whose pages this process can still add to."""
 
@@ -89,10 +91,14 @@ class _Page:
             thread.join(max(0.0, seconds))
 
     def _text(self) -> str:
-        text = "\n---\n\n".join(self._sections)
-        if len(text) > MAX_PAGE:
-            text = f"{text[: MAX_PAGE - 1]}…"  # only earlier waits are cut: one section is never longer
-        return f"{text}\n{self._left_out:,} earlier waits failed, too.\n" if self._left_out else text
+        shown: list[str] = []
+        for section in self._sections:
+            if shown and sum(map(len, shown)) + len(section) > _MAX_SECTIONS:
+                break
+            shown.append(section)
+        text = "\n---\n\n".join(shown)
+        more = self._left_out + len(self._sections) - len(shown)
+        return f"{text}\n---\n\nEarlier waits that failed, too: {more:,}\n" if more else text
 
     def _send(self) -> None:
         while True:
@@ -137,7 +143,8 @@ def publish_failures(report: Report) -> None:
     if report.origin is None or is_off():
         return
     try:
-        _publish(page(digest_of(report), report.origin, report.notes), report.origin)
+        section = page(digest_of(report), report.origin, report.notes, limit=_MAX_SECTIONS)
+        _publish(section, report.origin)
     except Exception as problem:  # texts are made of objects of users, and the failure itself matters more
         logger.warning("The failures could not be described for the Prefect API: %s", problem)
 

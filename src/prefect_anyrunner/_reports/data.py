@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from prefect_anyrunner._base.safe_text import error_text
+from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.pages import task_run_pages
@@ -49,7 +50,7 @@ def _group(group: tuple[Outcome, ...]) -> dict[str, Any]:
     return {
         "count": len(group),
         "kind": kind_of(group[0]),
-        "text": None if error is None else error_text(error),
+        "text": None if error is None else hide_in_prose(error_text(error)),
         "where": where_raised(group[0]),
         "traceback": None if error is None else traceback_text(error),
         "runs": list(map(label, group)),
@@ -68,7 +69,7 @@ def _record(outcome: Outcome, pages: str | None) -> dict[str, Any]:
         "url": f"{pages}{outcome.task_run_id}" if pages and outcome.task_run_id else None,
         "inputs": outcome.inputs,
         "status": outcome.status.value,
-        "error": None if error is None else {"type": type(error).__name__, "text": error_text(error)},
+        "error": None if error is None else {"type": type(error).__name__, "text": hide_in_prose(error_text(error))},
         "upstream": [str(run_id) for run_id in outcome.upstream],
         "attempts": outcome.attempts,
         "started": outcome.started.isoformat() if outcome.started else None,

@@ -24,13 +24,15 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.exceptions import FailedRun, UnfinishedRun
 from prefect.types._datetime import DateTime
 
+from prefect_anyrunner._base.safe_text import clipped
+from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.of_api import outcome_of, upstream_of
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.api import of_flow_run
 from prefect_anyrunner._reports.origin import Origin
 from prefect_anyrunner._reports.printed import RECORDED_TRACEBACK
-from prefect_anyrunner._reports.render import RECORDED_WHERE
+from prefect_anyrunner._reports.render import MAX_MESSAGE, RECORDED_WHERE
 from prefect_anyrunner._reports.report import Report
 
 MAX_LOGS = 20
@@ -167,7 +169,7 @@ def _notes(client: SyncPrefectClient, flow_run: FlowRun, counts: Counter[Status]
     name = state.name if state is not None else "without a state"
     notes = [f"The flow run is {name}."]
     if state is not None and not state.is_completed() and state.message and "TaskRunsFailed" not in state.message:
-        notes[0] = f"The flow run is {name}: {state.message}"
+        notes[0] = f"The flow run is {name}: {clipped(hide_in_prose(state.message), MAX_MESSAGE)}"
     if state is not None and state.is_final() and counts[Status.UNFINISHED]:
         notes.append(f"Some task runs have no end in the API: `anyrunner audit {flow_run.id}` names them.")
     mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id]))

@@ -10,6 +10,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from prefect_anyrunner import Outcome, Report, Status
+from prefect_anyrunner._reports import artifact
 from prefect_anyrunner._reports.digest import digest_of
 from prefect_anyrunner._reports.markdown import MAX_PAGE, block, code, page, plain
 from prefect_anyrunner._reports.origin import Origin
@@ -100,3 +101,13 @@ def test_ten_thousand_failures_are_one_readable_page() -> None:
     assert "## 10. 250 x " in text
     assert text.count("\n") < 900
     assert max(map(len, text.splitlines())) < 1000
+
+
+def test_a_page_of_many_waits_has_the_last_ones_and_counts_the_rest() -> None:
+    sent = artifact._Page(ORIGIN)
+    sent._sections = [f"# {number}\n{'x' * 20_000}\n" for number in range(5)]
+    sent._left_out = 7
+    text = sent._text()
+    assert len(text) <= MAX_PAGE
+    assert text.startswith("# 0\n")
+    assert text.endswith("\n---\n\nEarlier waits that failed, too: 10\n")
