@@ -2,6 +2,8 @@
 # make test    environment, `make check`, then the tests that are not slow: everything that CI runs
 # make test-all    the slow tests, too: broken and stock runners, clusters in namespaces, workers without memory
 # make check   ruff, mypy --strict, and lint-imports, which checks who may import whom
+# make docs    environment, then the pages of docs/ as a site in build/docs, without the network; docs/site/mkdocs.yml
+# make dist-check    builds wheel and sdist, installs the wheel into an empty environment, and checks all of it
 # make stock-tests    the tests that prefect-dask and prefect-ray ship for their own runners, with ours in their place;
 #                     tests/stock_suites/README.md
 # make bench   environment, then what a task costs: stock, ours, bare engines; benchmarks/README.md
@@ -14,7 +16,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all stock-tests bench matrix compat docker-check check clean
+.PHONY: demo test test-all docs dist-check stock-tests bench matrix compat docker-check check clean
 
 demo: $(STAMP)
 	RAY_USAGE_STATS_ENABLED=0 DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
@@ -28,6 +30,12 @@ test: check
 
 test-all: check
 	$(PYTEST) -m ""
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean --config-file docs/site/mkdocs.yml
+
+dist-check: $(STAMP)
+	$(BIN)/python -m pytest -m "" tests/release
 
 stock-tests: .venv-stock/.installed
 	.venv-stock/bin/python tests/stock_suites $(STOCK)
@@ -57,7 +65,7 @@ clean:
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,test,docs]'
 	touch $@
 
 .venv-stock/.installed: pyproject.toml constraints.txt tests/stock_suites/requirements.txt

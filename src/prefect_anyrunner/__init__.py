@@ -25,6 +25,7 @@ Importing this package imports neither Dask nor Ray, and Prefect only once one o
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ if TYPE_CHECKING:
     from prefect_anyrunner._waiting.settle import gather as gather
     from prefect_anyrunner._waiting.settle import settle as settle
 
-
-__version__ = "0.1.0"
+    __version__: str
 
 _HOMES = {
     "AnyRunnerError": "_base.errors",
@@ -82,6 +82,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # pytest loads this package's plugin at the start of every run: Prefect is imported when a name is first used.
+    if name == "__version__":
+        return importlib.metadata.version("prefect-anyrunner")  # pyproject.toml is the one place that says it
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
@@ -89,4 +91,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({"__version__", *(name for name in globals() if name.startswith("__")), *_HOMES})

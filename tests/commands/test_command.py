@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -123,6 +124,14 @@ def test_show_prints_runner_and_backends(
     assert "'n': 3" in out
     assert "ray not installed pip install 'prefect-anyrunner[ray]'" in out
     assert "thread installed prefect 3." in out
+    assert cli.main(["show", "--json"]) == 0
+    out = capsys.readouterr().out
+    shown = json.loads(out)
+    assert shown["chosen_by"] == "environment variable ANYRUNNER"
+    assert shown["settings"]["cluster_kwargs"]["value"] == {"password": "***", "n": 3}
+    assert shown["named_runners"]["cluster"] == {"place": f"{folder}/anyrunner.toml [runners.cluster]", "problem": ""}
+    assert shown["backends"]["ray"]["state"] == "not installed"
+    assert {"python", "prefect", "prefect-anyrunner", "distributed"} <= set(shown["versions"])
 
 
 @pytest.mark.parametrize(

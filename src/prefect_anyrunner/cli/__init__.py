@@ -47,8 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument(
         "spec", metavar="SPEC", nargs="?", help="a URL, backend or named runner instead of the one in effect"
     )
-    show.add_argument(
+    how = show.add_mutually_exclusive_group()
+    how.add_argument(
         "--check", action="store_true", help="start the runner, and print all of its options and its workers"
+    )
+    how.add_argument(
+        "--json", action="store_true", help="print JSON, with versions and platform, as a bug report needs"
     )
     show.set_defaults(command=_show)
 
@@ -132,7 +136,7 @@ def _add_flow(command: argparse.ArgumentParser) -> None:
 def _show(arguments: argparse.Namespace) -> int:
     from prefect_anyrunner.cli.show import show
 
-    return show(arguments.spec, check=arguments.check)
+    return show(arguments.spec, check=arguments.check, as_json=arguments.json)
 
 
 def _run(arguments: argparse.Namespace) -> int:
