@@ -62,7 +62,8 @@ def _output(example: Example) -> str | None:
     printed = "".join(line.rstrip() + "\n" for line in example.namespace["_printed"].splitlines())
     if checker.check_output(example.parsed, printed, flags):
         return None
-    return checker.output_difference(doctest.Example("", example.parsed), printed, flags)
+    difference: str = checker.output_difference(doctest.Example("", example.parsed), printed, flags)
+    return difference
 
 
 def _bash(example: Example) -> str | None:

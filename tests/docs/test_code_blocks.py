@@ -23,3 +23,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_blocks_of(page: Path, prefect_server: str, folder: Path) -> None:
     run_page(page)
+
+
+def test_the_test_of_the_page_about_testing_passes(prefect_server: str, pytester: pytest.Pytester) -> None:
+    code = (ROOT / "docs" / "testing.md").read_text().partition("```python\n")[2].partition("```")[0]
+    pytester.makepyfile(test_nightly=code)
+    pytester.runpytest_inprocess("--anyrunner=thread", "-p", "no:cacheprovider").assert_outcomes(passed=1)

@@ -21,7 +21,7 @@ USER_CODE = """
 from prefect import flow, task
 
 from prefect_anyrunner import AnyTaskRunner, FailurePolicy, Outcome, Report, TaskRunsFailed, gather, map_settled, settle
-from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
+from prefect_anyrunner.backends.thread import ThreadPoolTaskRunner
 
 
 @task
@@ -39,7 +39,7 @@ def nightly(days: list[str]) -> int:
     return sum(gather(load.map(days)))
 
 
-@flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
+@flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
 def wide(days: list[str]) -> Report:
     return map_settled(load, days, window=10)
 
@@ -139,5 +139,14 @@ def test_it_runs_in_an_empty_environment(environment: Path, user_file: Path, pre
 
 def test_code_of_a_user_type_checks_against_it(environment: Path, user_file: Path) -> None:
     """Without py.typed everything would be Any, and the three ignored errors would be none."""
-    mypy = [sys.executable, "-m", "mypy", "--strict", "--python-executable", environment, "--config-file", os.devnull]
+    mypy = (
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--config-file",
+        os.devnull,
+        "--python-executable",
+        str(environment),
+    )
     assert run(*mypy, user_file, folder=user_file.parent).startswith("Success")
