@@ -1,7 +1,7 @@
 # make demo    environment, then the example on threads, Dask and Ray
 # make test    environment, `make check`, then the tests that are not slow: everything that CI runs
 # make test-all    the slow tests, too: broken and stock runners, clusters in namespaces, workers without memory
-# make check   ruff, mypy --strict, and lint-imports, which checks who may import whom
+# make check   ruff, mypy --strict, lint-imports, which checks who may import whom, and the site of docs/
 # make docs    environment, then the pages of docs/ as a site in build/docs, without the network; docs/site/mkdocs.yml
 # make dist-check    builds wheel and sdist, installs the wheel into an empty environment, and checks all of it
 # make stock-tests    the tests that prefect-dask and prefect-ray ship for their own runners, with ours in their place;
@@ -57,6 +57,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(MAKE) --no-print-directory docs
 
 clean:
 	rm -rf .venv .venv-stock .venv-compat build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

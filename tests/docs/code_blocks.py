@@ -69,7 +69,7 @@ def _output(example: Example) -> str | None:
 def _bash(example: Example) -> str | None:
     parsed = subprocess.run(["bash", "-n"], input=example.parsed, text=True, capture_output=True, check=False)
     if parsed.returncode != 0:
-        return parsed.stderr
+        return str(parsed.stderr)
     with _printed_of(example):
         for line in example.parsed.replace("\\\n", " ").splitlines():
             variables, words = _command(line)

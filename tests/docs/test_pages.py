@@ -35,8 +35,8 @@ def options_in(section: str) -> set[str]:
 
 @pytest.mark.parametrize("backend", _builtin.BUILT_IN.values(), ids=lambda backend: backend.name)
 def test_the_page_has_every_option(backend: Backend) -> None:
-    assert options_in(backend.name) == set(backend.options) - set(_builtin.EVENTS)
-    assert options_in("All four") == set(_builtin.EVENTS)
+    assert options_in(backend.name) == set(backend.options) - set(_builtin.SHARED)
+    assert options_in("All four") == set(_builtin.SHARED)
 
 
 def test_the_reference_has_every_public_name() -> None:

@@ -46,7 +46,7 @@ async def forks_in_coroutine(how: str) -> int:
 @pytest.mark.parametrize("kind", OURS)
 def test_a_child_ends_with_the_body(runner: TaskRunner[Any]) -> None:
     @flow(task_runner=runner)
-    def forking() -> Any:
+    def forking() -> tuple[Any, list[Any]]:
         from prefect import runtime
 
         return runtime.flow_run.id, [gather(each.map(list(CODES))) for each in (forks, forks_in_coroutine)]

@@ -100,7 +100,7 @@ def test_innocent_runs_complete(spec: str, prefect_server: str) -> None:
     from prefect_anyrunner import pick
 
     @flow(task_runner=pick(spec))
-    def spoiling() -> Any:
+    def spoiling() -> tuple[Any, list[Any]]:
         gather(spoil.submit())
         futures = [*innocent.map([1, 2, 3]), innocent_coroutine.submit(4)]
         return runtime.flow_run.id, gather(futures)
