@@ -17,6 +17,7 @@ OPEN_IN_TEXT = {
 NOT_ON_THE_PAGE = {
     # Parts of a text that is on the page.
     ", about … s",
+    ", for … seconds in all",
     "it is running but has closed the connection",
     "killed by signal … (…)",
     "larger than an exception may be",
