@@ -147,7 +147,7 @@ def test_report_of_a_past_run_of_a_stock_runner(
     assert cli.main(["report", page, "--format", "markdown"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("# 2 of 9 task runs failed\n")
-    assert "Blocked by them: 4 (save[" in text
+    assert r"Blocked by them: 4 (save\[" in text
     assert 'Traceback (most recent call last):\n  File "/flows/nightly.py", line 9, in load\n' in text
     assert cli.main(["report", str(flow_run_id), "-o", "past.json"]) == 0
     data = json.loads((folder / "past.json").read_text())
