@@ -154,7 +154,7 @@ def test_process_that_dies_is_a_difference(capfd: pytest.CaptureFixture[str], mo
 def test_run_prints_the_number_of_task_runs(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "flows_to_compare.py:evens", "--runner", "thread://?max_workers=2"]) == 0
     out, err = capfd.readouterr()
-    assert "flow 'evens' completed on thread://?max_workers=2 and waited for 3 task runs\nresult: 3\n" in out
+    assert "flow 'evens' completed on thread://?max_workers=2 and waited for 3 task runs\nresult: [0, 1, 2]\n" in out
     assert "the import of" not in err
 
 

@@ -29,7 +29,7 @@ class Signalled:
     ) -> None:
         self.folder = folder
         self._server = server
-        self._environment = {**server.environment, _MARK: str(folder)}
+        self._environment = {**server.environment, _MARK: str(folder), "PREFECT_LOGGING_LEVEL": "INFO"}
         self._log = folder / "output.log"
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(

@@ -51,6 +51,8 @@ def test_runs_of_a_flow_that_has_timed_out_are_stopped(own_server: OwnServer, sp
 def test_what_runs_is_let_finish_when_the_flow_raises(own_server: OwnServer, spec: str, tmp_path: Path) -> None:
     run = Flow(own_server, spec, "raises", str(tmp_path / "started"))
     assert run.receive() == "raises"
+    while own_server.states(run.flow_run_id)["Cancelled"] != 4:
+        time.sleep(0.05)
     (tmp_path / "started-go").touch()
     assert run.child.wait(LONG) == 1
     assert "ValueError: the flow itself" in "\n".join(run.child.tail())

@@ -90,7 +90,7 @@ def test_an_existing_cluster_stops_what_a_killed_flow_had_started(
 
 def _send_twice(run: Signalled) -> None:
     run.process.send_signal(signal.SIGTERM)
-    run.wait_until(lambda: (run.folder / "signalled").exists())  # else the two may become one
+    run.wait_until(lambda: "Stopping" in run.output())  # else the two may become one
     run.process.send_signal(signal.SIGTERM)
 
 

@@ -102,6 +102,10 @@ class Stopping:
         """
         self._ledger.closing = True
         open_runs = self._ledger.open_runs()
+        if stop and open_runs:
+            self._logger.info(
+                "Stopping %d task runs, for at most %g seconds (stop_timeout).", len(open_runs), self.limit.seconds
+            )
         ids = {run.id for run in open_runs}
         # A run that another open run has submitted goes on with that one.
         own = [run for run in open_runs if run.parent not in ids]
