@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import cache
 from pathlib import PurePath
 from uuid import UUID
@@ -22,7 +23,6 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.client.schemas.sorting import LogSort
 from prefect.exceptions import FailedRun, UnfinishedRun
-from prefect.types._datetime import DateTime
 
 from prefect_anyrunner._base.safe_text import clipped
 from prefect_anyrunner._base.secrets import hide_in_prose
@@ -67,7 +67,7 @@ def report_of(client: SyncPrefectClient, flow_run: FlowRun) -> Report:
     )
 
 
-def _submitted(run: TaskRun) -> tuple[bool, DateTime | None, UUID]:
+def _submitted(run: TaskRun) -> tuple[bool, datetime | None, UUID]:
     return run.expected_start_time is None, run.expected_start_time, run.id
 
 
