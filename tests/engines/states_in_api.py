@@ -23,12 +23,12 @@ def flow_run_state(flow_run_id: UUID) -> str:
 def check_task_runs(flow_run_id: UUID, **expected: int) -> None:
     """Check how many task runs are in which state, by its name, once the server has taken in what it was sent."""
     until = time.monotonic() + WITHIN
-    while (found := _task_run_states(flow_run_id)) != expected and time.monotonic() < until:
+    while (found := task_run_states(flow_run_id)) != expected and time.monotonic() < until:
         time.sleep(0.2)
     assert found == expected
 
 
-def _task_run_states(flow_run_id: UUID) -> Counter[str]:
+def task_run_states(flow_run_id: UUID) -> Counter[str]:
     with get_client(sync_client=True) as client:
         found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
     return Counter(str(run.state and run.state.name) for run in found)

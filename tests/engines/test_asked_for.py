@@ -34,12 +34,14 @@ def test_a_spec_without_address_is_a_ray_of_its_own(ray_head: str) -> None:
     assert used != ray_head
 
 
+@pytest.mark.slow  # it starts an engine of its own
 @pytest.mark.ray
 def test_the_class_without_address_looks_where_ray_does(ray_head: str) -> None:
     _, used, _ = engine("nothing", "RayTaskRunner()", RAY_ADDRESS=ray_head)
     assert used == ray_head
 
 
+@pytest.mark.slow  # it starts an engine of its own
 @pytest.mark.ray
 def test_the_users_own_ray_is_used_and_left(prefect_server: str) -> None:
     there, used, still = engine("ray", "ray://?num_cpus=1")
@@ -48,7 +50,7 @@ def test_the_users_own_ray_is_used_and_left(prefect_server: str) -> None:
 
 
 @pytest.mark.dask
-@pytest.mark.parametrize("before", ["nothing", "client"])
+@pytest.mark.parametrize("before", [pytest.param("nothing", marks=pytest.mark.slow), "client"])
 @pytest.mark.parametrize("asked", ["cluster", "temporary"])
 def test_what_a_spec_asks_for_is_used(before: str, asked: str, dask_cluster: str) -> None:
     spec = dask_cluster.replace("tcp://", "dask://") if asked == "cluster" else "dask://?n_workers=1"

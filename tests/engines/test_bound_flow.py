@@ -34,7 +34,7 @@ EXPECTED = {
         "thread://?portable=true",
         "process://?max_workers=2",
         pytest.param("dask", marks=pytest.mark.dask),
-        pytest.param("ray", marks=pytest.mark.ray),
+        pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow]),
     ],
 )
 def test_a_flow_may_hold_what_cannot_travel(

@@ -30,7 +30,7 @@ def counted(*arguments: str) -> dict[str, list[int]]:
         pytest.param("stock+process://?max_workers=2", marks=pytest.mark.slow),
         pytest.param("dask", marks=pytest.mark.dask),
         pytest.param("stock+dask", marks=[pytest.mark.dask, pytest.mark.slow]),
-        pytest.param("ray", marks=pytest.mark.ray),
+        pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow]),
         pytest.param("stock+ray", marks=[pytest.mark.ray, pytest.mark.slow]),
     ],
 )

@@ -10,7 +10,7 @@ from prefect import flow, task
 from prefect.context import FlowRunContext
 from prefect.task_runners import TaskRunner
 
-from prefect_anyrunner import gather, map_settled, settle
+from prefect_anyrunner import Outcome, TaskRunsFailed, gather, map_settled, settle
 from tests.engines.four_runners import OURS
 
 
@@ -54,6 +54,32 @@ def cancel_all() -> list[str]:
     here = runner_here()
     here.cancel_all()
     return [outcome.status.value for outcome in settle(futures)]
+
+
+@task
+def refuse(number: int) -> None:
+    raise ValueError(number)
+
+
+@task
+def raise_one_of_two() -> None:
+    try:
+        gather(refuse.map([1, 2]))
+    except TaskRunsFailed as failure:
+        raise failure.exceptions[0] from failure
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_a_failure_may_be_raised_from_the_group_that_holds_it(runner: TaskRunner[Any]) -> None:
+    @flow(task_runner=runner)
+    def nested() -> Outcome:
+        return settle([raise_one_of_two.submit()])[0]
+
+    error = nested().error
+    assert isinstance(error, ValueError)
+    assert isinstance(error.__cause__, TaskRunsFailed)
+    assert [each.args for each in error.__cause__.exceptions] == [(1,), (2,)]
+    assert error.__cause__.exceptions[0] is error
 
 
 @pytest.mark.parametrize("kind", OURS)

@@ -59,6 +59,7 @@ def test_flows_at_once(case: str, mode: str, ray_head: str, dask_cluster: str) -
     assert told["left"] == []
 
 
+@pytest.mark.slow
 def test_two_rays_at_once_are_refused(ray_head: str, prefect_server: str) -> None:
     plan = {
         "mode": "threads",

@@ -63,6 +63,7 @@ def test_a_temporary_dask_is_quiet(prefect_server: str, tmp_path: Path) -> None:
     assert "level after it: 20" in found
 
 
+@pytest.mark.slow
 @pytest.mark.dask
 @pytest.mark.parametrize(
     "asked", [{"DASK_LOGGING__DISTRIBUTED": "info"}, {"PREFECT_LOGGING_EXTRA_LOGGERS": "distributed"}]
@@ -72,6 +73,7 @@ def test_dask_says_what_it_is_asked_for(prefect_server: str, tmp_path: Path, ask
     assert "Scheduler at:" in found
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_ray_of_its_own_is_quiet(prefect_server: str, tmp_path: Path) -> None:
     assert "Started a local Ray" not in output(tmp_path, ANYRUNNER="ray://?num_cpus=1")

@@ -38,7 +38,8 @@ def test_sigterm_cancels_and_leaves_nothing(prefect_server: str, tmp_path: Path)
     check_task_runs(flow_run_id, Cancelled=50)
 
 
-@pytest.mark.parametrize("wait_by", [pytest.param("wait", marks=pytest.mark.slow), "settle"])
+@pytest.mark.slow
+@pytest.mark.parametrize("wait_by", ["wait", "settle"])
 def test_runs_crash_when_the_user_shuts_ray_down(prefect_server: str, tmp_path: Path, wait_by: str) -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), wait_by, str(tmp_path)], capture_output=True, text=True, timeout=150, check=False

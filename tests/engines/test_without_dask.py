@@ -27,6 +27,7 @@ def outcomes(runner: str, *more: str, path: Path | None = None) -> list[dict[str
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.dask
 def test_the_same_with_and_without(prefect_server: str, tmp_path: Path) -> None:
     for name in BLOCKED:  # in the way of the installed ones, in the workers as well

@@ -20,7 +20,7 @@ DASK = "dask://?n_workers=1&threads_per_worker=1"
 SPECS = [
     "thread",
     PROCESS,
-    pytest.param(DASK, marks=pytest.mark.dask),
+    pytest.param(DASK, marks=[pytest.mark.dask, pytest.mark.slow]),  # the example of the README runs on Dask, too
 ]
 README = Path(__file__).parents[2] / "README.md"
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from prefect.client.schemas.objects import State
+from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture, PrefectTaskRunFuture
 from prefect.logging import get_logger
 
@@ -43,6 +44,12 @@ class FutureRunner(Protocol):
     def wait_in_engine(self, futures: Sequence[AnyFuture[Any]], timeout: float | None) -> None:
         """Free the worker of the calling thread until one of `futures` has ended, for `timeout` seconds at most."""
         ...
+
+
+_AT_ONCE = 0.2
+"""Seconds that a task waits at once, because nothing can interrupt its body inside a wait of Python's (rule K1)."""
+_PAUSE = 0.03
+"""Seconds between two such waits, in which it can be interrupted: longer than `interrupt` takes from try to try."""
 
 
 class AwaitedFlag:
@@ -134,8 +141,17 @@ class AnyFuture(PrefectTaskRunFuture[R]):
             with runner.release_worker() if runner is not None else nullcontext():
                 if runner is not None and runner.waits_in_engine:
                     runner.wait_in_engine((self,), timeout)
-                concurrent.futures.wait([self._done], None if end is None else max(0.0, end - time.monotonic()))
+                self._wait_until(end)
         raise_if_suspended()
+
+    def _wait_until(self, end: float | None) -> None:
+        if TaskRunContext.get() is None:
+            concurrent.futures.wait([self._done], None if end is None else max(0.0, end - time.monotonic()))
+            return
+        while (left := _AT_ONCE if end is None else end - time.monotonic()) > 0:
+            if concurrent.futures.wait([self._done], min(left, _AT_ONCE)).done:
+                return
+            time.sleep(min(left, _PAUSE))
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """Return what the task returned.

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import State, TaskRun, TaskRunResult
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from prefect_anyrunner._prefect.api import open_runs
 from prefect_anyrunner._publishing.change import Change
@@ -21,13 +21,14 @@ LATE = 3.0
 def end_orphans(lost: Collection[TaskRun], events: RunnerEvents) -> list[UUID]:
     """Report as crashed what the task runs `lost` had submitted, and what those had submitted in turn (rule S1).
 
-    Returns the ids of the runs that were still open. `lost` are runs of one flow run whose workers died.
+    What cancelled runs had submitted is cancelled. Returns the ids of the runs that were still open. `lost` are runs of
+    one flow run whose workers died, or were ended because the run was cancelled.
     """
     flow_run_id = next(run.flow_run_id for run in lost)
     if flow_run_id is None:
         return []
     own = {run.id for run in lost}
-    gone = set(own)
+    gone = {run.id: run.state is not None and run.state.is_cancelled() for run in lost}
     reported: list[UUID] = []
     until = time.monotonic() + LATE
     while True:
@@ -36,13 +37,17 @@ def end_orphans(lost: Collection[TaskRun], events: RunnerEvents) -> list[UUID]:
         while new:  # children come in any order, grandchildren before them
             new = False
             for run in found:
-                if run.id not in gone and _parents(run) & gone:
-                    gone.add(run.id)
+                if run.id not in gone and (parents := _parents(run) & gone.keys()):
+                    gone[run.id] = any(gone[each] for each in parents)
                     new = True
         for run in found:
-            if run.id in gone.difference(reported, own) and run.state is not None:
+            if run.id in gone.keys() - own - set(reported) and run.state is not None:
                 reported.append(run.id)
-                state: State[Any] = Crashed(message="The task run that submitted it crashed: its worker died.")
+                state: State[Any] = (
+                    Cancelled(message="The task run that submitted it was cancelled.")
+                    if gone[run.id]
+                    else Crashed(message="The task run that submitted it crashed: its worker died.")
+                )
                 state.state_details.task_run_id, state.state_details.flow_run_id = run.id, flow_run_id
                 events.changed(Change(run, run.state, state))
         if time.monotonic() >= until:

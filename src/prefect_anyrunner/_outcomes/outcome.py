@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import State
@@ -16,8 +16,7 @@ from prefect_anyrunner._base.public import public
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._prefect.states import because, lost_state, unusable_state
-from prefect_anyrunner._serialization.pack import pack_error
-from prefect_anyrunner._serialization.unpack import unpack_error
+from prefect_anyrunner._serialization.unpack import PortableError
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -127,18 +126,14 @@ class Outcome:
             kept["state"] = copy.copy(fetched.state)  # Prefect's model_copy would drop the timestamp
             kept["state"].data = None
         if fetched.error is not None:
-            kept["error"] = _Packed(pack_error(fetched.error))
+            kept["error"] = PortableError(fetched.error)
         return kept
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         error = kept["error"]
-        if isinstance(error, _Packed):
-            kept["error"] = unpack_error(error.data)
+        if isinstance(error, PortableError):  # it was copied, and not pickled
+            kept["error"] = error.error
         self.__dict__.update(kept)
-
-
-class _Packed(NamedTuple):
-    data: bytes
 
 
 def _same_error(one: BaseException | None, other: BaseException | None) -> bool:

@@ -15,8 +15,7 @@ from prefect_anyrunner._reports.digest import digest_of_failures
 from prefect_anyrunner._reports.notebook import MAX_IN_NOTEBOOK, fragment
 from prefect_anyrunner._reports.printed import is_printer, print_by_traceback, printed_members
 from prefect_anyrunner._reports.render import part_headline
-from prefect_anyrunner._serialization.pack import pack_error
-from prefect_anyrunner._serialization.unpack import unpack_error
+from prefect_anyrunner._serialization.unpack import PortableError
 
 
 @public
@@ -87,15 +86,15 @@ class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
             else (replace(outcome, error=None), number_of[id(outcome.error)])
             for outcome in self.outcomes
         ]
-        members = [pack_error(member) for member in self.exceptions]
+        members = [PortableError(member) for member in self.exceptions]
         notes = {"__notes__": list(self.__notes__)} if hasattr(self, "__notes__") else None
         return _rebuilt, (type(self), self.message, members, outcomes), notes
 
 
 def _rebuilt(
-    kind: type[TaskRunsFailed], message: str, members: list[bytes], outcomes: list[tuple[Outcome, int | None]]
+    kind: type[TaskRunsFailed], message: str, members: list[BaseException], outcomes: list[tuple[Outcome, int | None]]
 ) -> TaskRunsFailed:
-    errors = [_as_exception(unpack_error(member)) for member in members]
+    errors = [_as_exception(member) for member in members]
     return kind(
         message,
         errors,

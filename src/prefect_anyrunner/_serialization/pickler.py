@@ -16,6 +16,16 @@ from prefect.utilities.annotations import BaseAnnotation
 from prefect_anyrunner._serialization.introspect import frames, names_of, traceback_from
 
 
+class HeldError:
+    """Holds an exception inside a value: our picklers pickle the exception itself in its place.
+
+    So an exception that a value and an exception around it share is packed once, also if one is the cause of the other.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
 class SafePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle's pickler, with rules of ours for exceptions, tracebacks, code and classes pickled by value.
 
@@ -32,6 +42,8 @@ class SafePickler(cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(obj)
         if issubclass(kind, BaseException):
             return self.reduce_error(obj)
+        if issubclass(kind, HeldError):
+            return self.reduce_error(obj.error)
         if issubclass(kind, BaseAnnotation):
             # Prefect's annotations pickle as the tuples that they are, and so would hold a tuple afterwards (rule U2).
             return kind, (obj.unwrap(),)

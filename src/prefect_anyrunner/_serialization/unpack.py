@@ -13,6 +13,14 @@ from prefect_anyrunner._serialization import introspect
 from prefect_anyrunner._serialization.introspect import attributes, can_be_made_bare, make_bare, mro, put
 from prefect_anyrunner._serialization.nodes import Node, Resolve, StandIn, fill, group_of, load_part, rebuild, same_text
 from prefect_anyrunner._serialization.pack import pack_error
+from prefect_anyrunner._serialization.pickler import HeldError
+
+
+class PortableError(HeldError):
+    """Holds an exception that any pickler can pickle. What comes back is the exception, or a stand-in for it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return unpack_error, (pack_error(self.error),)
 
 
 class _PicklableStandIn(StandIn):

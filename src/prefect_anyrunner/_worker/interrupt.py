@@ -54,7 +54,7 @@ async def run_async_body(claim: str, run: Callable[..., Awaitable[T]], *args: An
         raise
 
 
-def is_interruption(error: BaseException) -> bool:
+def is_interruption(error: BaseException | None) -> bool:
     """Return whether `interrupt` has raised `error` in a body."""
     return isinstance(error, Interrupted) or (
         isinstance(error, asyncio.CancelledError) and error.args == (_INTERRUPTED,)

@@ -29,7 +29,7 @@ from prefect_anyrunner._worker.cache import ObjectCache, blobs
 from prefect_anyrunner._worker.contexts import EnteredContext, as_worker, contexts, load_context
 from prefect_anyrunner._worker.engine import AsyncEngine, SyncEngine, run_async, run_sync
 from prefect_anyrunner._worker.events import EventsOnWorker
-from prefect_anyrunner._worker.interrupt import Interrupted, leave_body
+from prefect_anyrunner._worker.interrupt import is_interruption, leave_body
 from prefect_anyrunner._worker.messages import RunRequest, RunResult, WorkerHost
 from prefect_anyrunner._worker.results import not_started, pack, pack_crash, pack_failure
 from prefect_anyrunner._worker.sent_task import SentTask
@@ -88,7 +88,7 @@ def _run(entered: EnteredContext, host: WorkerHost, request: RunRequest, task_ru
         unrecorded = ()
         if finish is not None:  # the body's own runs end while this process can still report them (rule S1)
             # Ray interrupts by a KeyboardInterrupt.
-            unrecorded = finish(stop=isinstance(raised, Interrupted | KeyboardInterrupt))
+            unrecorded = finish(stop=is_interruption(raised) or isinstance(raised, KeyboardInterrupt))
         result = pack(host, work.task, task_run, raised, claim=request.claim)._replace(unrecorded=unrecorded)
     if flow is not None:
         # Prefect keeps notes of each run for runs that the same process submits later; here no later run needs them.

@@ -14,6 +14,8 @@ from prefect.exceptions import CancelledRun, CrashedRun, UnfinishedRun, Upstream
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from prefect_anyrunner import AnyRunnerError, Outcome, Status, TaskRunsFailed, gather, settle
+from prefect_anyrunner._serialization.pack import pack_error
+from prefect_anyrunner._serialization.unpack import unpack_error
 from tests.unit.fake_future import FakeFuture
 
 
@@ -256,6 +258,22 @@ def test_a_subgroup_with_a_part_of_a_member_can_be_pickled() -> None:
 
 
 # --- rendering ------------------------------------------------------------------------------------------------------
+
+
+def test_a_member_that_is_raised_from_its_group_is_packed_once() -> None:
+    """As in `raise failure.exceptions[0] from failure`: the group is the cause of one of its members."""
+    futures = [FakeFuture() for _ in range(20)]
+    for number, future in enumerate(futures):
+        future.fails(ValueError(number))
+    group = failed(futures)
+    member = group.exceptions[0]
+    member.__cause__ = group
+    for back in (unpack_error(pack_error(member)), pickle.loads(pickle.dumps(group)).exceptions[0]):
+        assert back.args == member.args
+        assert isinstance(back.__cause__, TaskRunsFailed)
+        assert [each.args for each in back.__cause__.exceptions] == [each.args for each in group.exceptions]
+        assert back.__cause__.exceptions[0] is back
+        assert [each.error for each in back.__cause__.outcomes] == list(back.__cause__.exceptions)
 
 
 def test_an_error_whose_str_raises_is_still_shown() -> None:

@@ -1,0 +1,53 @@
+"""Task runs that a cancelled task run has submitted do not outlive it on a worker (rules K1 and N1)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow, runtime, task
+from prefect.task_runners import TaskRunner
+
+from prefect_anyrunner import Status, settle
+from tests.engines.four_runners import OURS
+from tests.engines.states_in_api import check_task_runs, task_run_states
+
+
+@task
+def endless(folder: Path) -> None:
+    (folder / "child runs").touch()
+    while True:
+        time.sleep(0.01)
+
+
+@task
+def waits(folder: Path) -> None:
+    endless.submit(folder).wait()
+
+
+@task
+async def waits_in_coroutine(folder: Path) -> None:
+    endless.submit(folder)
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("parent", [waits, waits_in_coroutine], ids=lambda each: each.name)
+@pytest.mark.parametrize("kind", OURS[1:])  # on threads all runs are runs of the flow
+def test_children_are_cancelled_with_their_parent(runner: TaskRunner[Any], parent: Any, tmp_path: Path) -> None:
+    @flow(task_runner=runner)
+    def cancelling() -> tuple[Any, Status]:
+        future = parent.submit(tmp_path)
+        while not (tmp_path / "child runs").exists():  # the time limit of the test ends the loops
+            time.sleep(0.01)
+        # A process that is killed cannot report a child that the API does not know yet.
+        while task_run_states(runtime.flow_run.id).total() < 2:
+            time.sleep(0.2)
+        future.cancel()
+        return runtime.flow_run.id, settle(future)[0].status
+
+    flow_run_id, status = cancelling()
+    assert status is Status.CANCELLED
+    check_task_runs(flow_run_id, Cancelled=2)
