@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -136,7 +137,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         """Wait until the run has ended, at most `timeout` seconds (None: no limit). Never raises for the run."""
         self.awaited.set()
         if not self._done.done():
-            end = None if timeout is None else time.monotonic() + timeout
+            end = math.inf if timeout is None else time.monotonic() + timeout
             runner = self.runner
             with runner.release_worker() if runner is not None else nullcontext():
                 if runner is not None and runner.waits_in_engine:
@@ -144,12 +145,10 @@ class AnyFuture(PrefectTaskRunFuture[R]):
                 self._wait_until(end)
         raise_if_suspended()
 
-    def _wait_until(self, end: float | None) -> None:
-        if TaskRunContext.get() is None:
-            concurrent.futures.wait([self._done], None if end is None else max(0.0, end - time.monotonic()))
-            return
-        while (left := _AT_ONCE if end is None else end - time.monotonic()) > 0:
-            if concurrent.futures.wait([self._done], min(left, _AT_ONCE)).done:
+    def _wait_until(self, end: float) -> None:
+        at_once = _AT_ONCE if TaskRunContext.get() is not None else threading.TIMEOUT_MAX
+        while not concurrent.futures.wait([self._done], max(0.0, min(end - time.monotonic(), at_once))).done:
+            if (left := end - time.monotonic()) <= 0:
                 return
             time.sleep(min(left, _PAUSE))
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from prefect_anyrunner._base.safe_text import error_text
-from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.pages import task_run_pages
 from prefect_anyrunner._reports.origin import Origin
 from prefect_anyrunner._reports.printed import traceback_text
-from prefect_anyrunner._reports.render import kind_of, label, where_raised
+from prefect_anyrunner._reports.render import address, kind_of, label, text_without_secrets, where_raised
 
 if TYPE_CHECKING:
     from prefect_anyrunner._reports.report import Report
@@ -50,7 +48,7 @@ def _group(group: tuple[Outcome, ...]) -> dict[str, Any]:
     return {
         "count": len(group),
         "kind": kind_of(group[0]),
-        "text": None if error is None else hide_in_prose(error_text(error)),
+        "text": None if error is None else text_without_secrets(error),
         "where": where_raised(group[0]),
         "traceback": None if error is None else traceback_text(error),
         "runs": list(map(label, group)),
@@ -66,10 +64,10 @@ def _record(outcome: Outcome, pages: str | None) -> dict[str, Any]:
         "task": outcome.task_name,
         "task_run_id": str(outcome.task_run_id) if outcome.task_run_id else None,
         "task_run_name": outcome.task_run_name,
-        "url": f"{pages}{outcome.task_run_id}" if pages and outcome.task_run_id else None,
+        "url": address(outcome, pages) or None,
         "inputs": outcome.inputs,
         "status": outcome.status.value,
-        "error": None if error is None else {"type": type(error).__name__, "text": hide_in_prose(error_text(error))},
+        "error": None if error is None else {"type": type(error).__name__, "text": text_without_secrets(error)},
         "upstream": [str(run_id) for run_id in outcome.upstream],
         "attempts": outcome.attempts,
         "started": outcome.started.isoformat() if outcome.started else None,

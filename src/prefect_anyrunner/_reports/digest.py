@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from prefect_anyrunner._base.safe_text import MAX_LINE, clipped, error_text
-from prefect_anyrunner._base.secrets import hide_in_prose
+from prefect_anyrunner._base.safe_text import MAX_LINE, clipped
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.pages import task_run_pages
 from prefect_anyrunner._reports.printed import traceback_text
 from prefect_anyrunner._reports.render import (
     MAX_GROUPS,
+    address,
     alike,
     differing_first,
     distinct,
@@ -23,6 +23,7 @@ from prefect_anyrunner._reports.render import (
     label,
     labels,
     own_name,
+    text_without_secrets,
     where_raised,
 )
 
@@ -127,7 +128,7 @@ def _root_group(upstream: Sequence[UUID], group_of: dict[UUID | None, int]) -> i
 
 def _facts(group: Sequence[Outcome], blocked: Sequence[Outcome], pages: str | None) -> GroupFacts:
     first = group[0]
-    sample = _text(first)
+    sample = text_without_secrets(first.error)
     traceback = traceback_text(first.error) if first.error is not None else ""
     return GroupFacts(
         count=len(group),
@@ -144,15 +145,11 @@ def _facts(group: Sequence[Outcome], blocked: Sequence[Outcome], pages: str | No
 
 
 def _run(outcome: Outcome, sample: str, pages: str | None) -> RunFacts:
-    text = _text(outcome)
+    text = text_without_secrets(outcome.error)
     return RunFacts(
         label=clipped(label(outcome), MAX_TASK_NAME),
         inputs=outcome.inputs,
         name=own_name(outcome),
-        url=f"{pages}{outcome.task_run_id}" if pages and outcome.task_run_id else None,
+        url=address(outcome, pages) or None,
         text="" if text == sample else text,
     )
-
-
-def _text(outcome: Outcome) -> str:
-    return "" if outcome.error is None else hide_in_prose(error_text(outcome.error))

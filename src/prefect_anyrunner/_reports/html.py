@@ -56,7 +56,7 @@ def html_text(report: Report) -> str:
 </header>
 <main>
 {_failures(digest)}
-{_advice(digest, report.origin)}
+{_advice(digest)}
 {_runs(len(report))}
 </main>
 <script type="application/json" id="rows">{rows_text(report)}</script>
@@ -82,22 +82,15 @@ def _counts(digest: Digest) -> str:
 
 
 def _about(origin: Origin | None) -> str:
-    if origin is None:
-        return ""
-    name = _link(origin.flow_run_name or str(origin.flow_run_id), origin.url)
-    text = f"Flow run {name}"
-    if origin.flow_name:
-        text += f" of <code>{escape(origin.flow_name)}</code>"
-    if origin.attempt > 1:
-        text += f", attempt {origin.attempt}"
-    if origin.runner:
-        text += f", on <code>{escape(origin.runner)}</code>"
-    if origin.chosen_by:
-        text += f", chosen by {escape(origin.chosen_by)}"
-    return f"<p>{text}.</p>"
+    return f"<p>{origin.sentence(link, _code, escape)}</p>" if origin is not None else ""
 
 
-def _link(text: str, url: str | None) -> str:
+def _code(text: str) -> str:
+    return f"<code>{escape(text)}</code>"
+
+
+def link(text: str, url: str | None) -> str:
+    """Return `text` as a link, if there is somewhere to go."""
     return f'<a href="{escape(url)}">{escape(text)}</a>' if url else escape(text)
 
 
@@ -133,11 +126,13 @@ def _group(group: GroupFacts) -> str:
 def _run(run: RunFacts) -> str:
     inputs = f" <code>{escape(run.inputs)}</code>" if run.inputs else ""
     name = f' <span class="aside">{escape(run.name)}</span>' if run.name else ""
-    return f"{_link(run.label, run.url)}{inputs}{name}{f': {escape(run.text)}' if run.text else ''}"
+    return f"{link(run.label, run.url)}{inputs}{name}{f': {escape(run.text)}' if run.text else ''}"
 
 
-def _advice(digest: Digest, origin: Origin | None) -> str:
-    lines = [line for line in advice(digest.counts, origin) if "-o report.html" not in line] if digest.failed else []
+def _advice(digest: Digest) -> str:
+    lines = (
+        advice(digest.counts, None) if digest.failed else []
+    )  # without the origin, which is for a page like this one
     if not lines:
         return ""
     items = "".join(f"<li>{_with_code(line)}</li>" for line in lines)
@@ -156,7 +151,7 @@ def _runs(count: int) -> str:
     )
     return f"""<section aria-labelledby="runs"><h2 id="runs">Task runs</h2>
 <noscript><p>The timeline and the table of runs need JavaScript.</p></noscript>
-{shown if count > MAX_ROWS else ""}<form id="filters" hidden>
+{shown}<form id="filters" hidden>
 <label>Status <select id="status"></select></label>
 <label>Task <select id="task"></select></label>
 <label>Worker <select id="worker"></select></label>

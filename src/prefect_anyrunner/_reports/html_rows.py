@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from prefect_anyrunner._base.safe_text import error_text
-from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.pages import task_run_pages
-from prefect_anyrunner._reports.render import kind_of, label, own_name
+from prefect_anyrunner._reports.render import kind_of, label, own_name, text_without_secrets
 
 if TYPE_CHECKING:
     from prefect_anyrunner._reports.report import Report
@@ -78,10 +76,8 @@ def _milliseconds(since: datetime | None, until: datetime | None) -> int:
 
 
 def _why(outcome: Outcome) -> list[str]:
-    error = outcome.error
-    if error is None:
-        return [outcome.inputs, "", ""]
-    return [outcome.inputs, kind_of(outcome), hide_in_prose(error_text(error))]
+    kind = kind_of(outcome) if outcome.error is not None else ""
+    return [outcome.inputs, kind, text_without_secrets(outcome.error)]
 
 
 class _Words:

@@ -67,7 +67,7 @@ def page(digest: Digest, origin: Origin | None, notes: Sequence[str] = (), *, li
 def _page(digest: Digest, origin: Origin | None, notes: Sequence[str], tracebacks: int) -> str:
     parts = [f"# {digest.headline}", _counts(digest)]
     if origin is not None:
-        parts.append(_about(origin))
+        parts.append(origin.sentence(link, code, plain))
     parts += [plain(note) for note in notes]
     if digest.groups:
         parts.append(_table(digest))
@@ -84,20 +84,6 @@ def _counts(digest: Digest) -> str:
     if digest.withdrawn:
         counts.append(f"{digest.withdrawn:,} of the cancelled because others had failed")
     return " · ".join(counts) or "There was nothing to wait for."
-
-
-def _about(origin: Origin) -> str:
-    name = link(origin.flow_run_name or str(origin.flow_run_id), origin.url)
-    text = f"Flow run {name}"
-    if origin.flow_name:
-        text += f" of {code(origin.flow_name)}"
-    if origin.attempt > 1:
-        text += f", attempt {origin.attempt}"
-    if origin.runner:
-        text += f", on {code(origin.runner)}"
-    if origin.chosen_by:
-        text += f", chosen by {plain(origin.chosen_by)}"
-    return f"{text}."
 
 
 def _table(digest: Digest) -> str:

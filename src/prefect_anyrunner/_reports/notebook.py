@@ -6,6 +6,7 @@ from html import escape
 
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._reports.digest import Digest, GroupFacts, RunFacts
+from prefect_anyrunner._reports.html import link
 
 MAX_IN_NOTEBOOK = 5
 """Number of groups of failures that a cell shows."""
@@ -36,6 +37,5 @@ def _group(group: GroupFacts) -> str:
 
 
 def _run(run: RunFacts) -> str:
-    name = f'<a href="{escape(run.url)}">{escape(run.label)}</a>' if run.url else escape(run.label)
     inputs = f" <code>{escape(run.inputs)}</code>" if run.inputs else ""
-    return f"{name}{inputs}{f': {escape(run.text)}' if run.text else ''}"
+    return f"{link(run.label, run.url)}{inputs}{f': {escape(run.text)}' if run.text else ''}"

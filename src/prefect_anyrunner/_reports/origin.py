@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -28,6 +29,21 @@ class Origin:
     def url(self) -> str | None:
         """The address of the flow run's page; None if no UI is known."""
         return flow_run_page(self.flow_run_id)
+
+    def sentence(
+        self, link: Callable[[str, str | None], str], code: Callable[[str], str], plain: Callable[[str], str]
+    ) -> str:
+        """Return a sentence about the flow run; the functions write a link, a name and other text as a page has it."""
+        text = f"Flow run {link(self.flow_run_name or str(self.flow_run_id), self.url)}"
+        if self.flow_name:
+            text += f" of {code(self.flow_name)}"
+        if self.attempt > 1:
+            text += f", attempt {self.attempt}"
+        if self.runner:
+            text += f", on {code(self.runner)}"
+        if self.chosen_by:
+            text += f", chosen by {plain(self.chosen_by)}"
+        return f"{text}."
 
 
 def origin_here() -> Origin | None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from prefect_anyrunner._base.safe_text import clipped, described, error_text
+from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.pages import task_run_pages
@@ -56,6 +57,16 @@ def own_name(outcome: Outcome) -> str:
     """Return the name of a run in Prefect, shortened; empty if the label says it already, as in `load[c7b]`."""
     name = outcome.task_run_name or ""
     return "" if name == f"{outcome.task_name}-{_place(outcome)}" else clipped(name, 80)
+
+
+def address(outcome: Outcome, pages: str | None) -> str:
+    """Return the address of the page of one run; empty if it has none. `pages`: what `task_run_pages` returns."""
+    return f"{pages}{outcome.task_run_id}" if pages and outcome.task_run_id else ""
+
+
+def text_without_secrets(error: BaseException | None) -> str:
+    """Return the text of an error for files and pages, which others read; empty without an error."""
+    return "" if error is None else hide_in_prose(error_text(error))
 
 
 def label_with_inputs(outcome: Outcome) -> str:
@@ -248,7 +259,8 @@ def run_line(outcome: Outcome, group: Sequence[Outcome], pages: str | None) -> s
     error, first = outcome.error, group[0].error
     if error is not None and first is not None and (differing := error_text(error)) != error_text(first):
         text += f": {differing}"
-    return f"{text}  {pages}{outcome.task_run_id}" if pages and outcome.task_run_id else text
+    page = address(outcome, pages)
+    return f"{text}  {page}" if page else text
 
 
 def group_line(group: Sequence[Outcome]) -> str:

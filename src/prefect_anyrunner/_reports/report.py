@@ -20,6 +20,7 @@ from prefect_anyrunner._reports.html import html_text
 from prefect_anyrunner._reports.notebook import MAX_IN_NOTEBOOK, fragment
 from prefect_anyrunner._reports.origin import Origin
 from prefect_anyrunner._reports.render import (
+    address,
     alike,
     counted,
     distinct,
@@ -218,8 +219,8 @@ def _note(outcome: Outcome, pages: str | None) -> None:
         facts.append(f"on {outcome.runner}")
     if outcome.worker:
         facts.append(f"worker {outcome.worker}")
-    if pages and outcome.task_run_id:
-        facts.append(f"{pages}{outcome.task_run_id}")
+    if page := address(outcome, pages):
+        facts.append(page)
     with suppress(Exception):  # a class may refuse notes, and the failure itself matters more
         if not any(str(note).startswith(start) for note in getattr(error, "__notes__", ())):
             error.add_note(f"{start} {', '.join(facts)}")

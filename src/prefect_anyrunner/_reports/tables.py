@@ -8,13 +8,13 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from prefect_anyrunner._base.safe_text import described, error_text
+from prefect_anyrunner._base.safe_text import described
 from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.pages import task_run_pages
 from prefect_anyrunner._reports.printed import traceback_text
-from prefect_anyrunner._reports.render import alike, label, label_with_inputs
+from prefect_anyrunner._reports.render import address, alike, label, label_with_inputs, text_without_secrets
 
 if TYPE_CHECKING:
     from prefect_anyrunner._reports.report import Report
@@ -38,7 +38,7 @@ def csv_text(report: Report) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     for outcome in report.outcomes:
-        error, run_id = outcome.error, outcome.task_run_id
+        error = outcome.error
         rows.writerow(
             (
                 outcome.index,
@@ -54,9 +54,9 @@ def csv_text(report: Report) -> str:
                 _cell(outcome.runner),
                 _cell(outcome.inputs),
                 type(error).__name__ if error is not None else "",
-                _cell(hide_in_prose(error_text(error))) if error is not None else "",
-                run_id or "",
-                f"{pages}{run_id}" if pages and run_id else "",
+                _cell(text_without_secrets(error)),
+                outcome.task_run_id or "",
+                address(outcome, pages),
             )
         )
     return text.getvalue()

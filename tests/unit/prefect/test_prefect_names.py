@@ -128,9 +128,12 @@ def test_private_names_stand_in_one_place() -> None:
 def test_the_engine_still_has_what_runners_override(engine: Any) -> None:
     """`run_sync` and `run_async` call these as Prefect's own functions do."""
     steps = {"start", "is_running", "wait_until_ready", "asset_context", "run_context", "transaction_context"}
-    missing = {*steps, "call_task_fn", "handle_success", "set_state"} - set(dir(engine))
+    missing = {*steps, "call_task_fn", "handle_success", "handle_crash", "set_state"} - set(dir(engine))
     assert not missing, f"Prefect's task engine has no {sorted(missing)} any more: compare _worker/engine.py with it"
     assert "_telemetry" in engine.__dataclass_fields__, "Prefect's task engine keeps its telemetry elsewhere now"
+    assert "_raised" in engine.__dataclass_fields__, (
+        "Prefect's task engine keeps what the body has raised elsewhere now"
+    )
 
 
 CALL_TASK_FN = """
