@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,18 +44,43 @@ os.environ.update(
 )
 
 
-ENGINES = {"dask_cluster": "dask", "ray_head": "ray"}
-"""The fixtures that start an engine. Each has the mark of tests that ask for it only when they run."""
+SHARED = {"dask_cluster": "dask", "ray_head": "ray", "own_server": ""}
+"""The fixtures that several tests share. Two of them have a mark for tests that ask for them only when they run."""
+_started: dict[str, ExitStack] = {}
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one engine in one process under `--dist loadgroup`, so that each engine starts once."""
+    """Keep the tests of one fixture in one process under `--dist loadgroup`, so that each starts once."""
     for item in items:
-        for fixture, mark in ENGINES.items():
-            if fixture in getattr(item, "fixturenames", ()) or item.get_closest_marker(mark):
+        for fixture, mark in SHARED.items():
+            if fixture in getattr(item, "fixturenames", ()) or (mark and item.get_closest_marker(mark)):
                 item.add_marker(pytest.mark.xdist_group(fixture))
                 break
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop what only the tests of a group share after the last of them: idle engines and servers slow the others down.
+
+    Without `--dist loadgroup` the tests of different groups alternate, and everything runs to the end.
+    """
+    for fixture in [*_started] if "PYTEST_XDIST_WORKER" in os.environ else ():
+        if fixture == _group_of(item) != (_group_of(nextitem) if nextitem is not None else None):
+            _started.pop(fixture).close()
+
+
+def _group_of(item: pytest.Item) -> str | None:
+    mark = item.get_closest_marker("xdist_group")
+    return mark.args[0] if mark is not None else None
+
+
+@contextmanager
+def shared(fixture: str) -> Iterator[ExitStack]:
+    """Yield a stack that is closed after the last test of a group, at the end of the run at the latest."""
+    with ExitStack() as stack:
+        _started[fixture] = stack
+        yield stack
 
 
 def pytest_unconfigure() -> None:
@@ -78,7 +104,8 @@ def dask_cluster(prefect_server: str) -> Iterator[str]:
     from prefect_anyrunner import RunnerSpec
     from prefect_anyrunner._choosing.engine import shared_engine
 
-    with shared_engine(RunnerSpec.parse("dask")) as engine:
+    with shared("dask_cluster") as stack:
+        engine = stack.enter_context(shared_engine(RunnerSpec.parse("dask")))
         assert engine.spec.address is not None
         yield engine.spec.address
 
@@ -90,5 +117,6 @@ def ray_head(prefect_server: str) -> Iterator[str]:
     from prefect_anyrunner import RunnerSpec
     from prefect_anyrunner._choosing.engine import shared_engine
 
-    with shared_engine(RunnerSpec.parse("ray")):
+    with shared("ray_head") as stack:
+        stack.enter_context(shared_engine(RunnerSpec.parse("ray")))
         yield ray.get_runtime_context().gcs_address

@@ -45,7 +45,7 @@ def until_open(port: int, log: Path) -> None:
     raise RuntimeError(f"nobody listens on port {port}:\n{log.read_text(errors='replace')[-4000:]}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_client(ray_head: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Ray Client server beside the Ray of the other tests; gives its spec."""
     port, log = free_port(), tmp_path_factory.mktemp("ray-client") / "server.log"
@@ -56,7 +56,7 @@ def ray_client(ray_head: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield f"ray://127.0.0.1:{port}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dask_tls(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Dask scheduler with two workers that refuse clients without a certificate; gives its spec."""
     pytest.importorskip("distributed")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from prefect.task_runners import TaskRunner
 
+from tests.conftest import shared
 from tests.engines.four_runners import made
 from tests.engines.own_server import OwnServer
 
@@ -17,8 +18,9 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
     """A server beside that of the other tests; a test that ends it starts it again."""
     server = OwnServer(tmp_path_factory.mktemp("own_server"))
     server.start()
-    yield server
-    server.stop()
+    with shared("own_server") as stack:
+        stack.callback(server.stop)
+        yield server
 
 
 @pytest.fixture

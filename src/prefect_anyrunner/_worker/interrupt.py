@@ -10,6 +10,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -141,11 +142,12 @@ def _try_interrupt(claim: str) -> bool:
         if isinstance(where, asyncio.Task):
             where.get_loop().call_soon_threadsafe(_cancel, claim, where)
             return True
-        if _is_unsafe(where):
+        if is_unsafe(sys._current_frames().get(where)):
             return False
         raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
         raise_in(ctypes.c_ulong(where), ctypes.py_object(Interrupted))
-        if _is_unsafe(where):  # the thread went on between the look and the request, and has not seen the request yet
+        if is_unsafe(sys._current_frames().get(where)):
+            # The thread went on between the look and the request, and has not seen the request yet.
             raise_in(ctypes.c_ulong(where), None)
             return False
         _injected.add(claim)
@@ -159,8 +161,8 @@ def _cancel(claim: str, where: asyncio.Task[Any]) -> None:
         where.cancel(_INTERRUPTED)
 
 
-def _is_unsafe(ident: int) -> bool:
-    frame = sys._current_frames().get(ident)
+def is_unsafe(frame: FrameType | None) -> bool:
+    """Return whether a body that is in `frame` must not be interrupted there: it may hold a lock of others."""
     while frame is not None and frame.f_globals.get("__name__") != __name__:  # up to the first step of the body
         if frame.f_globals.get("__name__") in _UNSAFE:
             return True

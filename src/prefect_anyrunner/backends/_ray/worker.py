@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import pickle
 import secrets
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import ray
 
 from prefect_anyrunner._worker.batch import BATCH_BYTES, BATCH_PATIENCE, Batch
-from prefect_anyrunner._worker.interrupt import interrupt_in_signal
 from prefect_anyrunner._worker.messages import RunRequest, process_name
 from prefect_anyrunner._worker.results import not_started
 from prefect_anyrunner._worker.run import run_request
+from prefect_anyrunner.backends._ray.cancelling import cancellable
 from prefect_anyrunner.backends._ray.store import BatchUpdate, ClaimedResult, put_claim, put_update, read_claim
 
 
@@ -110,7 +108,7 @@ def run_batch(update_key: str, work: bytes, blobs: dict[str, list[Any]]) -> byte
     try:
         while (request := batch.next()) is not None:
             try:
-                with _cancellable(request.claim):
+                with cancellable(request.claim):
                     result = run_request(host, request)
             except Exception as exc:  # it could not be claimed; what ended before is reported all the same
                 return updates.end((request.claim, not_started(host, exc)))
@@ -122,16 +120,3 @@ def run_batch(update_key: str, work: bytes, blobs: dict[str, list[Any]]) -> byte
         return updates.end()
     finally:
         updates.stop()
-
-
-@contextmanager
-def _cancellable(claim: str) -> Iterator[None]:
-    """Let `ray.cancel` interrupt the run of `claim`: it calls the handler of SIGINT, which a body may have changed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda *_: interrupt_in_signal(claim))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
