@@ -17,6 +17,8 @@ from loky.backend import get_context
 from loky.backend.context import LokyContext
 from loky.backend.process import LokyProcess
 
+from prefect_anyrunner.backends._fork_server import IS_SAFE, ForkContext
+
 METHOD = "anyrunner"
 """The name under which `multiprocessing.get_context` finds the way in which our workers start."""
 
@@ -62,7 +64,9 @@ multiprocessing.context._concrete_contexts[METHOD] = _Context()  # type: ignore[
 
 
 def worker_context() -> BaseContext:
-    """Return the multiprocessing context by which our workers start."""
+    """Return the multiprocessing context by which the workers of a process pool start."""
+    if IS_SAFE:
+        return ForkContext()
     context: BaseContext = get_context(METHOD)
     return context
 

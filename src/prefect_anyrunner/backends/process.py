@@ -185,7 +185,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
                 broken=self._on_pool_broken,
                 max_workers=self._max_workers,
                 initializer=start_worker,
-                initargs=(self._shared_folder().path, messages, self._packed_initializer()),
+                initargs=(os.getpid(), self._shared_folder().path, messages, self._packed_initializer()),
                 context=worker_context(),
             )
             with signals_held_back():

@@ -1,4 +1,4 @@
-"""Names of pebble, loky, Dask and Ray that those do not document: a release that moves one fails here, with a sentence.
+"""Names that multiprocessing, pebble, loky, Dask and Ray do not document: a release that moves one fails here.
 
 Each library's names stand in one file of ours.
 """
@@ -37,8 +37,18 @@ FUNCTIONS = {
         "loky.backend.process:LokyProcess": {"name", "target", "args", "kwargs"},
         "loky.backend.process:LokyProcess.run": set(),
         "loky.backend.process:LokyProcess.kill": set(),
+        "loky.backend.spawn:get_preparation_data": {"name", "init_main_module"},
         "multiprocessing.context:_concrete_contexts": set(),
         "multiprocessing.spawn:_check_not_importing_main": set(),
+    },
+    "multiprocessing": {
+        "multiprocessing.forkserver:main": {"listener_fd", "alive_r", "preload"},
+        "multiprocessing.forkserver:ForkServer.connect_to_new_process": {"fds"},
+        "multiprocessing.forkserver:ForkServer.ensure_running": set(),
+        "multiprocessing.forkserver:read_signed": {"fd"},
+        "multiprocessing.popen_forkserver:Popen._launch": {"process_obj"},
+        "multiprocessing.connection:arbitrary_address": {"family"},
+        "multiprocessing.util:is_abstract_socket_namespace": {"address"},
     },
     "distributed": {
         "distributed:Client._run": {"function", "workers", "on_error"},
@@ -67,12 +77,14 @@ FUNCTIONS = {
     },
 }
 HOMES = {
+    "multiprocessing": ["_fork_server.py", "_template.py", "_worker_process.py"],
     "pebble": ["_process/pool.py"],
-    "loky": ["_worker_process.py"],
+    "loky": ["_worker_process.py", "_fork_server.py"],
     "distributed": ["_dask/private.py", "_dask/scheduler.py", "_dask/greeting.py"],
     "ray": ["_ray/store.py", "_ray/connection.py", "_ray/addresses.py", "_ray/greeting.py"],
 }
 PRIVATE = {
+    "multiprocessing": r"multiprocessing import .*(forkserver|util)|multiprocessing\.(forkserver|util|context)",
     "pebble": r"from pebble\.(common|pool)",
     "loky": r"\bloky\b.*import|import loky|_concrete_contexts|_inheriting",
     "distributed": r"\bclient\._run\b|thread_state|batched_stream|client_comms|stream_handlers",

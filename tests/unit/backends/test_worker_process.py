@@ -26,16 +26,19 @@ def report(to: Connection) -> None:
     to.send((multiprocessing.get_start_method(allow_none=True), main.__name__, os.getcwd(), os.environ["CHOSEN"]))
 
 
-def start(target: Any) -> tuple[Any, Connection]:
-    context: Any = worker_context()
+CONTEXTS = [worker_context(), multiprocessing.get_context(METHOD)]  # the second one for workers of Dask
+
+
+def start(context: Any, target: Any) -> tuple[Any, Connection]:
     mine, theirs = context.Pipe(duplex=False)
     process = context.Process(target=target, args=(theirs,))
     process.start()
     return process, mine
 
 
-def test_a_process_that_ignores_sigterm_can_be_killed() -> None:
-    process, reader = start(ignore_the_end)
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_process_that_ignores_sigterm_can_be_killed(context: Any) -> None:
+    process, reader = start(context, ignore_the_end)
     assert reader.recv() == "ready"
     process.kill()
     process.join()
@@ -43,15 +46,12 @@ def test_a_process_that_ignores_sigterm_can_be_killed() -> None:
     process.kill()  # one that has ended stays as it is
 
 
-def test_a_process_has_what_the_script_has_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_process_has_what_the_script_has_chosen(context: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("CHOSEN", "yes")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none=False: "forkserver")
-    process, reader = start(report)
+    process, reader = start(context, report)
     assert reader.recv() == ("forkserver", "__main__", str(tmp_path), "yes")
     process.join()
     assert process.exitcode == 0
-
-
-def test_multiprocessing_finds_the_context_by_its_name() -> None:
-    assert multiprocessing.get_context(METHOD) is worker_context()

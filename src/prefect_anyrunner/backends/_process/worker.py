@@ -52,11 +52,11 @@ _host: ProcessHost | None = None
 _in_body = False
 
 
-def start_worker(folder: str, messages: Any, packed: bytes | None) -> None:
-    """Prepare a new worker process; `packed` holds the user's initializer and its arguments."""
+def start_worker(parent: int, folder: str, messages: Any, packed: bytes | None) -> None:
+    """Prepare a new worker process of the process `parent`; `packed` holds the user's initializer and its arguments."""
     global _host
     _host = ProcessHost(folder)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), name="anyrunner-parent", daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(parent,), name="anyrunner-parent", daemon=True).start()
     # The body and Prefect's event thread take turns; with Python's own 5 ms each waits about as long as a task takes.
     sys.setswitchinterval(0.0005)
     # Pebble's workers are daemons, which may not have children; with the stock runner a task may use multiprocessing.
@@ -66,9 +66,12 @@ def start_worker(folder: str, messages: Any, packed: bytes | None) -> None:
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process soon after the flow's process has gone, which cannot say so if it is killed (rule Q1)."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_SECONDS)
+    """End this process when the flow's process has gone, which cannot say so if it is killed (rule Q1)."""
+    if (process := multiprocessing.parent_process()) is not None:
+        process.join()
+    else:  # loky does not say who that is; a worker that it starts is a child of the flow's process
+        while os.getppid() == parent:
+            time.sleep(_PARENT_SECONDS)
     os._exit(signal.SIGKILL)
 
 

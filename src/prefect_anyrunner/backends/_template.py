@@ -1,0 +1,24 @@
+"""What runs in the template of `_fork_server.py`: it imports what workers need, and forks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from multiprocessing import forkserver
+
+from prefect.plugins import load_prefect_collections
+
+_MODULES = ("prefect.flow_engine", "prefect_anyrunner.backends._process.worker", "prefect_anyrunner.backends.process")
+_BARE = "without collections"
+
+
+def main(listener: int, alive: int) -> None:
+    """Fork a worker for each request on the socket `listener`, until the pipe `alive` has no other end any more."""
+    for module in _MODULES:
+        import_module(module)
+    if _BARE not in sys.argv:
+        load_prefect_collections()  # Prefect does so in each worker, before its first run
+        if len(os.listdir("/proc/self/task")) > 1:  # a thread of one of them is not forked, and may hold a lock
+            os.execv(sys.executable, [*sys.orig_argv, _BARE])
+    forkserver.main(listener, alive, [])

@@ -1,0 +1,104 @@
+"""Workers that are forked from a template."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_anyrunner.backends._fork_server import IS_SAFE, ForkContext
+
+pytestmark = pytest.mark.skipif(not IS_SAFE, reason="workers are not forked here")
+
+
+def describe(to: Connection) -> None:
+    to.send((os.getppid(), os.environ.get("TEMPLATES"), "prefect.flow_engine" in sys.modules, sorted(sys.modules)))
+
+
+def stay(to: Connection) -> None:
+    describe(to)
+    threading.Event().wait()
+
+
+def started(target: Callable[[Connection], None]) -> tuple[Any, Any]:
+    context = ForkContext()
+    mine, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=target, args=(theirs,))
+    process.start()
+    theirs.close()
+    return process, mine.recv()
+
+
+def worker() -> Any:
+    process, described = started(describe)
+    process.join()
+    assert process.exitcode == 0
+    return described
+
+
+def test_workers_have_one_template_which_has_imported_prefect() -> None:
+    first, second = worker(), worker()
+    assert first[0] == second[0] != os.getpid()
+    assert first[2]
+
+
+def test_another_environment_has_another_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = worker()
+    monkeypatch.setenv("TEMPLATES", "another")
+    after = worker()
+    assert after[0] != before[0]
+    assert (before[1], after[1]) == (None, "another")
+
+
+def test_a_template_that_was_killed_is_replaced_and_no_worker_outlives_it() -> None:
+    process, (template, *_) = started(stay)
+    watched = os.pidfd_open(process.pid)
+    os.kill(template, signal.SIGKILL)
+    select.select([watched], [], [])
+    process.join()
+    assert process.exitcode == 255
+    assert worker()[0] != template
+
+
+def test_a_signal_to_all_processes_leaves_the_template() -> None:
+    before = worker()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(before[0], number)
+    assert worker()[0] == before[0]
+
+
+def test_a_worker_can_be_terminated() -> None:
+    process, _ = started(stay)
+    process.terminate()
+    process.join()
+    assert process.exitcode == -signal.SIGTERM
+
+
+def test_a_template_has_one_thread_whatever_the_installed_collections_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "starts_a_thread.py").write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    metadata = tmp_path / "starts_a_thread-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: starts-a-thread\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[prefect.collections]\nstarts_a_thread = starts_a_thread\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    described = worker()
+    assert described[2]
+    assert "starts_a_thread" not in described[3]
+
+
+def test_no_start_method_is_chosen_for_the_script() -> None:
+    worker()
+    assert multiprocessing.get_start_method(allow_none=True) is None
