@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Literal
 
 from prefect_anyrunner._waiting.logs_above import logs_above
+from prefect_anyrunner._waiting.notebook_bar import in_notebook, notebook_bar
 
 Progress = Callable[[int, int, int | None], object]
 """A function that is called with (done, failed, total); `total` is None while it is not known."""
@@ -42,6 +43,9 @@ def following(progress: ProgressArgument, total: int | None) -> Iterator[Progres
         progress = _watching.get()
     if callable(progress):
         yield progress
+    elif progress is True and in_notebook():
+        with notebook_bar(total) as draw:
+            yield draw
     elif progress is True and sys.stderr.isatty() and _drawing.acquire(blocking=False):
         try:
             with _bar(total) as draw:

@@ -36,8 +36,8 @@ def settle(
         policy: how many failures are too many, and what happens then; a `FailurePolicy` or its text, `"tolerate=5%"`.
         timeout: seconds to wait at most. A run that has not ended by then is UNFINISHED and goes on running.
         progress: a function that is called with (done, failed, total) as runs end, or True for a progress bar on
-            stderr, which is not drawn if stderr is not a terminal. Log lines of this process appear above the bar;
-            those of workers on the same terminal are written across it.
+            stderr, which is not drawn if stderr is not a terminal, or below the cell of a notebook. Log lines of this
+            process appear above the bar; those of workers on the same terminal are written across it.
         report: whether the flow run gets an artifact that describes the failures, in the Prefect UI. By default it gets
             one when `TaskRunsFailed` is raised; True makes it in any case, False never. A wait in a task makes none.
 

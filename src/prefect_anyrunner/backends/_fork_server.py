@@ -86,10 +86,12 @@ class _Template(ForkServer):
 
     def let_go(self) -> None:
         """Let the process end when its last worker has ended."""
-        os.close(self._forkserver_alive_fd)
+        if self._process is not None:
+            os.close(self._forkserver_alive_fd)
 
 
 _template: _Template | None = None
+_replaced: list[_Template] = []
 _lock = threading.Lock()
 
 
@@ -101,7 +103,9 @@ def _current_template() -> _Template:
     with _lock:
         if _template is not None and (_template.key != key or _template.is_dead()):
             _template.let_go()
+            _replaced.append(_template)
             _template = None
+        _replaced[:] = [each for each in _replaced if not each.is_dead()]  # the others are not left as zombies
         if _template is None:
             _template = _Template(key)
         return _template

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from prefect.logging.handlers import PrefectConsoleHandler
@@ -51,6 +52,26 @@ def test_a_bar_shows_how_many_runs_have_ended_and_failed() -> None:
     with terminal() as seen:
         settle([FakeFuture().ends(), FakeFuture().fails(ValueError())], progress=True)
     assert any(BAR in line and "2/2 1 failed" in line for line in seen)
+
+
+def test_a_notebook_gets_its_bar_below_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    def display(html: str, display_id: bool) -> SimpleNamespace:
+        assert display_id
+        shown.append(html)
+        return SimpleNamespace(update=shown.append)
+
+    # The test environment has no IPython; this is what a kernel's answers to.
+    ipython = ModuleType("IPython")
+    ipython.get_ipython = lambda: SimpleNamespace(kernel=object())  # type: ignore[attr-defined]
+    shows = ModuleType("IPython.display")
+    shows.HTML, shows.display = str, display  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", shows)
+    settle([FakeFuture().ends(), FakeFuture().fails(ValueError())], progress=True)
+    assert 'max="2"' in shown[0] and "0 of 2 task runs have ended, 0 failed" in shown[0]
+    assert 'value="2" max="2"' in shown[-1] and "2 of 2 task runs have ended, 1 failed" in shown[-1]
 
 
 def test_logs_appear_above_the_bar_and_prints_stay_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
