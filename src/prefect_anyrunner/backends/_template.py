@@ -21,4 +21,5 @@ def main(listener: int, alive: int) -> None:
         load_prefect_collections()  # Prefect does so in each worker, before its first run
         if len(os.listdir("/proc/self/task")) > 1:  # a thread of one of them is not forked, and may hold a lock
             os.execv(sys.executable, [*sys.orig_argv, _BARE])
+    sys.stdout.flush()  # each worker would write what is left of an integration's output
     forkserver.main(listener, alive, [])

@@ -13,11 +13,10 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import current_process
 from typing import Any
 
-from loky.backend import get_context
 from loky.backend.context import LokyContext
 from loky.backend.process import LokyProcess
 
-from prefect_anyrunner.backends._fork_server import IS_SAFE, ForkContext
+from prefect_anyrunner.backends._fork_server import IS_SAFE, ForkedPopen, NoTemplate, enter_forked_process
 
 METHOD = "anyrunner"
 """The name under which `multiprocessing.get_context` finds the way in which our workers start."""
@@ -54,21 +53,47 @@ class _Process(LokyProcess):  # type: ignore[misc]
             os.kill(self._popen.pid, signal.SIGKILL)
 
 
+class _ForkedProcess(_Process):
+    """The same, forked from a template if that is possible."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_forked = False
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        process_obj._is_forked = True
+        try:
+            return ForkedPopen(process_obj)
+        except NoTemplate:
+            process_obj._is_forked = False
+            return LokyProcess._Popen(process_obj)
+
+    def run(self) -> None:
+        """Run the process's function, in the process."""
+        if self._is_forked:
+            enter_forked_process()
+        super().run()
+
+
 class _Context(LokyContext):  # type: ignore[misc]
     _name = METHOD
     Process = _Process
 
 
+class _PoolContext(LokyContext):  # type: ignore[misc]
+    _name = METHOD
+    Process = _ForkedProcess if IS_SAFE else _Process
+
+
 # Dask takes the name of a context, and multiprocessing has no public way to add one; loky adds its own likewise.
 multiprocessing.context._concrete_contexts[METHOD] = _Context()  # type: ignore[attr-defined]
+_POOL_CONTEXT: BaseContext = _PoolContext()
 
 
 def worker_context() -> BaseContext:
     """Return the multiprocessing context by which the workers of a process pool start."""
-    if IS_SAFE:
-        return ForkContext()
-    context: BaseContext = get_context(METHOD)
-    return context
+    return _POOL_CONTEXT
 
 
 def refuse_in_import_of_script() -> None:

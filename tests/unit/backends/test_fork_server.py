@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -15,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from prefect_anyrunner.backends._fork_server import IS_SAFE, ForkContext
+from prefect_anyrunner.backends import _fork_server
+from prefect_anyrunner.backends._fork_server import IS_SAFE
+from prefect_anyrunner.backends._worker_process import worker_context
 
 pytestmark = pytest.mark.skipif(not IS_SAFE, reason="workers are not forked here")
 
@@ -30,7 +33,7 @@ def stay(to: Connection) -> None:
 
 
 def started(target: Callable[[Connection], None]) -> tuple[Any, Any]:
-    context = ForkContext()
+    context: Any = worker_context()
     mine, theirs = context.Pipe(duplex=False)
     process = context.Process(target=target, args=(theirs,))
     process.start()
@@ -49,6 +52,12 @@ def test_workers_have_one_template_which_has_imported_prefect() -> None:
     first, second = worker(), worker()
     assert first[0] == second[0] != os.getpid()
     assert first[2]
+
+
+@pytest.fixture(autouse=True)
+def many_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test that changes the environment has a template of its own."""
+    monkeypatch.setattr(_fork_server, "_MOST", 100)
 
 
 def test_another_environment_has_another_template(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +83,38 @@ def test_a_signal_to_all_processes_leaves_the_template() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(before[0], number)
     assert worker()[0] == before[0]
+
+
+def test_a_worker_says_how_it_ended_although_the_environment_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    process, _ = started(stay)
+    monkeypatch.setenv("TEMPLATES", "a third one")
+    worker()
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_there_are_few_templates_and_more_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_fork_server, "_MOST", 0)
+    monkeypatch.setenv("TEMPLATES", "one too many")
+    assert worker()[:2] == (os.getpid(), "one too many")
+
+
+def test_a_long_path_of_temporary_files_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert worker()[0] != os.getpid()
+
+
+def test_a_worker_that_has_just_started_can_be_terminated() -> None:
+    context: Any = worker_context()
+    process = context.Process(target=signal.pause)
+    process.start()
+    process.terminate()
+    process.join()
+    assert process.exitcode == -signal.SIGTERM
 
 
 def test_a_worker_can_be_terminated() -> None:

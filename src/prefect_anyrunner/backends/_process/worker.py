@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from multiprocessing.connection import wait
 from typing import Any
 
 from prefect_anyrunner._prefect.private import initialize_process_worker
@@ -66,12 +67,18 @@ def start_worker(parent: int, folder: str, messages: Any, packed: bytes | None) 
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process when the flow's process has gone, which cannot say so if it is killed (rule Q1)."""
-    if (process := multiprocessing.parent_process()) is not None:
-        process.join()
-    else:  # loky does not say who that is; a worker that it starts is a child of the flow's process
-        while os.getppid() == parent:
-            time.sleep(_PARENT_SECONDS)
+    """End this process soon after the flow's process has gone, which cannot say so if it is killed (rule Q1)."""
+    try:
+        wait([os.pidfd_open(parent)])
+    except ProcessLookupError:
+        pass
+    except (AttributeError, OSError):  # a system without them
+        with suppress(ProcessLookupError):
+            while os.name == "posix":
+                os.kill(parent, 0)
+                time.sleep(_PARENT_SECONDS)
+        if os.name != "posix":
+            return
     os._exit(signal.SIGKILL)
 
 

@@ -9,7 +9,6 @@ that Ctrl-C does not reach them.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import sys
@@ -18,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
@@ -68,14 +68,15 @@ class CancelSignal:
     def interrupts(self, claim: str) -> Iterator[None]:
         """Let SIGINT interrupt the run of `claim`, in the main thread. A body may change the handler."""
         run = _Cancellable(claim)
+        with self._lock:
+            self._drain()  # of signals to the run before
+            self._run = run
         self._drop_hook, sys.unraisablehook = sys.unraisablehook, self._on_dropped
-        signal.signal(signal.SIGINT, self._on_signal)
-        before = signal.signal(_REAL, self._on_signal)
-        signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+        before = signal.getsignal(_REAL) or signal.SIG_DFL
         try:
-            with self._lock:
-                self._drain()  # of signals to the run before
-                self._run = run
+            signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+            signal.signal(_REAL, self._on_signal)
+            signal.signal(signal.SIGINT, self._on_signal)
             yield
         finally:
             run.has_ended = True
@@ -94,6 +95,8 @@ class CancelSignal:
             return
         if run.retries < _MOST_RETRIES and is_unsafe(frame):
             run.retries += 1
+            if number == signal.SIGINT:  # also if the body has taken the wakeup descriptor away
+                self._ask()
             return
         run.interrupted_at = time.monotonic()
         interrupt_in_signal(run.claim)
@@ -104,13 +107,17 @@ class CancelSignal:
         was_ours = run is not None and run.interrupted_at is not None
         if run is not None and was_ours and isinstance(unraisable.exc_value, KeyboardInterrupt):
             run.interrupted_at = None
-            self._sender.send(bytes([signal.SIGINT]))
+            self._ask()
         else:
             self._drop_hook(unraisable)
 
+    def _ask(self) -> None:
+        with suppress(BlockingIOError):  # then the thread has enough to read
+            self._sender.send(bytes([signal.SIGINT]))
+
     def _watch(self) -> None:
         while True:
-            select.select([self._receiver], [], [])
+            wait([self._receiver])
             while self._send_signal():
                 time.sleep(_RETRY_SECONDS)
 
