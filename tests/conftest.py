@@ -65,14 +65,14 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
     Without `--dist loadgroup` the tests of different groups alternate, and everything runs to the end.
     """
-    for fixture in [*_started] if "PYTEST_XDIST_WORKER" in os.environ else ():
-        if fixture == _group_of(item) != (_group_of(nextitem) if nextitem is not None else None):
-            _started.pop(fixture).close()
+    group = _group_of(item)
+    if "PYTEST_XDIST_WORKER" in os.environ and group in _started and group != _group_of(nextitem):
+        _started.pop(group).close()
 
 
-def _group_of(item: pytest.Item) -> str | None:
-    mark = item.get_closest_marker("xdist_group")
-    return mark.args[0] if mark is not None else None
+def _group_of(item: pytest.Item | None) -> str:
+    mark = item.get_closest_marker("xdist_group") if item is not None else None
+    return mark.args[0] if mark is not None else ""
 
 
 @contextmanager

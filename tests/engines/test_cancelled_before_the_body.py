@@ -11,6 +11,7 @@ from prefect import flow, task
 from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner import settle
+from tests.engines.files import until_there
 
 
 class Waits:
@@ -40,20 +41,15 @@ def stay(argument: Any, folder: Path) -> None:
         time.sleep(0.01)
 
 
-def until(path: Path) -> None:
-    while not path.exists():
-        time.sleep(0.01)
-
-
 @pytest.mark.ray
 @pytest.mark.parametrize("kind", ["ray"])  # on the others, no exception is raised before the body
 def test_its_body_does_not_start(runner: TaskRunner[Any], tmp_path: Path) -> None:
     @flow(task_runner=runner)
     def cancelling() -> Any:
         future: Any = stay.submit(Waits(tmp_path), tmp_path)
-        until(tmp_path / "claimed")
+        until_there(tmp_path / "claimed")
         future.cancel()
-        until(tmp_path / "interrupted")
+        until_there(tmp_path / "interrupted")
         (tmp_path / "go on").touch()
         return settle(future)[0]
 

@@ -13,6 +13,7 @@ from prefect import flow, task
 from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner import Status, settle
+from tests.engines.files import until_there
 from tests.engines.four_runners import OURS
 
 
@@ -75,9 +76,9 @@ def test_a_second_request_interrupts_a_body_that_has_caught_the_first(runner: Ta
     @flow(task_runner=runner)
     def cancelling() -> Status:
         future: Any = catches_the_first_time.submit(started)
-        wait_for_file(started)
+        until_there(started)
         future.cancel()
-        wait_for_file(caught)
+        until_there(caught)
         while settle(future, timeout=1.5)[0].status is Status.UNFINISHED:
             future.cancel()
         return settle(future)[0].status
@@ -91,14 +92,9 @@ def cancelled(runner: TaskRunner[Any], body: Any, started: Path) -> Status:
     @flow(task_runner=runner)
     def cancelling() -> Status:
         future = body.submit(started)
-        wait_for_file(started)
+        until_there(started)
         future.cancel()
         return settle(future)[0].status
 
     status: Status = cancelling()
     return status
-
-
-def wait_for_file(path: Path) -> None:
-    while not path.exists():  # the time limit of the test ends the loop
-        time.sleep(0.01)

@@ -12,6 +12,7 @@ from prefect import flow, runtime, task
 from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner import Status, settle
+from tests.engines.files import until_there
 from tests.engines.four_runners import OURS
 from tests.engines.states_in_api import check_task_runs, task_run_states
 
@@ -40,8 +41,7 @@ def test_children_are_cancelled_with_their_parent(runner: TaskRunner[Any], paren
     @flow(task_runner=runner)
     def cancelling() -> tuple[Any, Status]:
         future = parent.submit(tmp_path)
-        while not (tmp_path / "child runs").exists():  # the time limit of the test ends the loops
-            time.sleep(0.01)
+        until_there(tmp_path / "child runs")
         # A process that is killed cannot report a child that the API does not know yet.
         while task_run_states(runtime.flow_run.id).total() < 2:
             time.sleep(0.2)

@@ -13,6 +13,7 @@ import pytest
 from prefect import flow, task
 
 from prefect_anyrunner import Outcome, Status, settle
+from tests.engines.files import until_there
 
 CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "thread": ("ThreadPoolTaskRunner", "prefect.task_runners", {"portable": True}),
@@ -118,8 +119,7 @@ def test_cancel_all_cancels_what_runs_and_what_waits(name: str, prefect_server: 
     with ours(name)(max_workers=1) as runner:
         runs = runner.submit(hold, {"started": str(tmp_path / "first")})
         waits = runner.submit(hold, {"started": str(tmp_path / "second")})
-        while not (tmp_path / "first").exists():
-            time.sleep(0.02)
+        until_there(tmp_path / "first")
         runner.cancel_all()
         assert [each.status for each in settle([runs, waits], timeout=60)] == [Status.CANCELLED] * 2
     assert not (tmp_path / "second").exists()

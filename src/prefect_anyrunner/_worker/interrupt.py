@@ -22,7 +22,7 @@ class Interrupted(BaseException):
 
 _INTERRUPTED = "anyrunner: the task run is cancelled"
 """The message with which the asyncio task of a body is cancelled."""
-_RETRY_SECONDS = 0.02
+RETRY_SECONDS = 0.02
 """Seconds between two looks at a body that is in a place where it must not be interrupted."""
 _MOST_PENDING = 1000
 """Number of requests that are kept for bodies that have not started here."""
@@ -130,7 +130,7 @@ def _keep_from_starting(claim: str) -> None:
 
 def _keep_trying(claim: str) -> None:
     while not _try_interrupt(claim):
-        time.sleep(_RETRY_SECONDS)
+        time.sleep(RETRY_SECONDS)
 
 
 def _try_interrupt(claim: str) -> bool:

@@ -100,9 +100,16 @@ def _remove(folder: str, owner: int) -> None:
 
 _templates: dict[Any, _Template] = {}
 _lock = threading.Lock()
+
+
+def _forget_templates() -> None:
+    # In a process that is forked from this one: the templates are not its own, and another thread may hold the lock.
+    global _templates, _lock
+    _templates, _lock = {}, threading.Lock()
+
+
 if hasattr(os, "register_at_fork"):
-    # Templates answer the process that has started them, and another thread of that may hold the lock.
-    os.register_at_fork(after_in_child=lambda: globals().update(_templates={}, _lock=threading.Lock()))
+    os.register_at_fork(after_in_child=_forget_templates)
 
 
 def _connect(descriptors: list[int]) -> tuple[int, int]:
@@ -157,6 +164,11 @@ class ForkedPopen(popen_forkserver.Popen):
             self.pid = forkserver.read_signed(self.sentinel)
         except (OSError, EOFError) as exc:  # the template has ended meanwhile
             raise NoTemplate from exc
+
+
+def is_forked() -> bool:
+    """Return whether this process was forked from a template."""
+    return forkserver.get_inherited_fds() is not None
 
 
 def enter_forked_process() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from loky.backend.context import LokyContext
 from loky.backend.process import LokyProcess
 
-from prefect_anyrunner.backends._fork_server import IS_SAFE, ForkedPopen, NoTemplate, enter_forked_process
+from prefect_anyrunner.backends._fork_server import IS_SAFE, ForkedPopen, NoTemplate, enter_forked_process, is_forked
 
 METHOD = "anyrunner"
 """The name under which `multiprocessing.get_context` finds the way in which our workers start."""
@@ -56,22 +56,16 @@ class _Process(LokyProcess):  # type: ignore[misc]
 class _ForkedProcess(_Process):
     """The same, forked from a template if that is possible."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._is_forked = False
-
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
-        process_obj._is_forked = True
         try:
             return ForkedPopen(process_obj)
         except NoTemplate:
-            process_obj._is_forked = False
             return LokyProcess._Popen(process_obj)
 
     def run(self) -> None:
         """Run the process's function, in the process."""
-        if self._is_forked:
+        if is_forked():
             enter_forked_process()
         super().run()
 
@@ -88,12 +82,8 @@ class _PoolContext(LokyContext):  # type: ignore[misc]
 
 # Dask takes the name of a context, and multiprocessing has no public way to add one; loky adds its own likewise.
 multiprocessing.context._concrete_contexts[METHOD] = _Context()  # type: ignore[attr-defined]
-_POOL_CONTEXT: BaseContext = _PoolContext()
-
-
-def worker_context() -> BaseContext:
-    """Return the multiprocessing context by which the workers of a process pool start."""
-    return _POOL_CONTEXT
+POOL_CONTEXT: BaseContext = _PoolContext()
+"""The multiprocessing context by which the workers of a process pool start."""
 
 
 def refuse_in_import_of_script() -> None:

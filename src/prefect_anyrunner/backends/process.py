@@ -32,7 +32,7 @@ from prefect_anyrunner.backends._process.pool import CannotStart, Pool
 from prefect_anyrunner.backends._process.worker import run_here, start_worker
 from prefect_anyrunner.backends._thread.body import run_body
 from prefect_anyrunner.backends._thread.engine import ThreadEngine
-from prefect_anyrunner.backends._worker_process import refuse_in_import_of_script, worker_context
+from prefect_anyrunner.backends._worker_process import POOL_CONTEXT, refuse_in_import_of_script
 
 
 class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRunner):  # type: ignore[misc]  # one future for all
@@ -186,7 +186,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
                 max_workers=self._max_workers,
                 initializer=start_worker,
                 initargs=(os.getpid(), self._shared_folder().path, messages, self._packed_initializer()),
-                context=worker_context(),
+                context=POOL_CONTEXT,
             )
             with signals_held_back():
                 _ = self._pool.active  # starts it

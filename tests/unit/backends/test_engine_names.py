@@ -45,6 +45,7 @@ FUNCTIONS = {
         "multiprocessing.forkserver:main": {"listener_fd", "alive_r", "preload"},
         "multiprocessing.forkserver:ForkServer.connect_to_new_process": {"fds"},
         "multiprocessing.forkserver:ForkServer.ensure_running": set(),
+        "multiprocessing.forkserver:get_inherited_fds": set(),
         "multiprocessing.forkserver:read_signed": {"fd"},
         "multiprocessing.popen_forkserver:Popen._launch": {"process_obj"},
         "multiprocessing.connection:arbitrary_address": {"family"},

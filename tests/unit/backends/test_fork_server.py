@@ -18,9 +18,15 @@ import pytest
 
 from prefect_anyrunner.backends import _fork_server
 from prefect_anyrunner.backends._fork_server import IS_SAFE
-from prefect_anyrunner.backends._worker_process import worker_context
+from prefect_anyrunner.backends._worker_process import POOL_CONTEXT
 
 pytestmark = pytest.mark.skipif(not IS_SAFE, reason="workers are not forked here")
+
+
+@pytest.fixture(autouse=True)
+def many_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test that changes the environment has a template of its own."""
+    monkeypatch.setattr(_fork_server, "_MOST", 100)
 
 
 def describe(to: Connection) -> None:
@@ -33,7 +39,7 @@ def stay(to: Connection) -> None:
 
 
 def started(target: Callable[[Connection], None]) -> tuple[Any, Any]:
-    context: Any = worker_context()
+    context: Any = POOL_CONTEXT
     mine, theirs = context.Pipe(duplex=False)
     process = context.Process(target=target, args=(theirs,))
     process.start()
@@ -52,12 +58,6 @@ def test_workers_have_one_template_which_has_imported_prefect() -> None:
     first, second = worker(), worker()
     assert first[0] == second[0] != os.getpid()
     assert first[2]
-
-
-@pytest.fixture(autouse=True)
-def many_templates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test that changes the environment has a template of its own."""
-    monkeypatch.setattr(_fork_server, "_MOST", 100)
 
 
 def test_another_environment_has_another_template(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_a_long_path_of_temporary_files_is_no_obstacle(tmp_path: Path, monkeypat
 
 
 def test_a_worker_that_has_just_started_can_be_terminated() -> None:
-    context: Any = worker_context()
+    context: Any = POOL_CONTEXT
     process = context.Process(target=signal.pause)
     process.start()
     process.terminate()

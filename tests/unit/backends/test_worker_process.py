@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from prefect_anyrunner.backends._worker_process import METHOD, refuse_in_import_of_script, worker_context
+from prefect_anyrunner.backends._worker_process import METHOD, POOL_CONTEXT, refuse_in_import_of_script
 
 
 def ignore_the_end(ready: Connection) -> None:
@@ -26,7 +26,7 @@ def report(to: Connection) -> None:
     to.send((multiprocessing.get_start_method(allow_none=True), main.__name__, os.getcwd(), os.environ["CHOSEN"]))
 
 
-CONTEXTS = [worker_context(), multiprocessing.get_context(METHOD)]  # the second one for workers of Dask
+CONTEXTS = [POOL_CONTEXT, multiprocessing.get_context(METHOD)]  # the second one for workers of Dask
 
 
 def start(context: Any, target: Any) -> tuple[Any, Connection]:

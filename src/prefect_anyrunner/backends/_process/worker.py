@@ -57,7 +57,8 @@ def start_worker(parent: int, folder: str, messages: Any, packed: bytes | None) 
     """Prepare a new worker process of the process `parent`; `packed` holds the user's initializer and its arguments."""
     global _host
     _host = ProcessHost(folder)
-    threading.Thread(target=_end_with_parent, args=(parent,), name="anyrunner-parent", daemon=True).start()
+    if os.name == "posix":  # on Windows, `os.kill` would end the process that it is to look for
+        threading.Thread(target=_end_with_parent, args=(parent,), name="anyrunner-parent", daemon=True).start()
     # The body and Prefect's event thread take turns; with Python's own 5 ms each waits about as long as a task takes.
     sys.setswitchinterval(0.0005)
     # Pebble's workers are daemons, which may not have children; with the stock runner a task may use multiprocessing.
@@ -68,18 +69,22 @@ def start_worker(parent: int, folder: str, messages: Any, packed: bytes | None) 
 
 def _end_with_parent(parent: int) -> None:
     """End this process soon after the flow's process has gone, which cannot say so if it is killed (rule Q1)."""
-    try:
-        wait([os.pidfd_open(parent)])
-    except ProcessLookupError:
-        pass
-    except (AttributeError, OSError):  # a system without them
-        with suppress(ProcessLookupError):
-            while os.name == "posix":
-                os.kill(parent, 0)
-                time.sleep(_PARENT_SECONDS)
-        if os.name != "posix":
-            return
+    with suppress(ProcessLookupError):
+        _wait_for_end(parent)
     os._exit(signal.SIGKILL)
+
+
+def _wait_for_end(process: int) -> None:
+    """Wait until a process has ended. Raises ProcessLookupError if it has ended before."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        raise
+    except (AttributeError, OSError):  # the system has none
+        while True:
+            os.kill(process, 0)
+            time.sleep(_PARENT_SECONDS)
+    wait([descriptor])
 
 
 def run_here(request: RunRequest) -> RunResult:

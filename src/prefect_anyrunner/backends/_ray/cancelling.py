@@ -21,10 +21,8 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
-from prefect_anyrunner._worker.interrupt import interrupt_in_signal, is_unsafe
+from prefect_anyrunner._worker.interrupt import RETRY_SECONDS, interrupt_in_signal, is_unsafe
 
-_RETRY_SECONDS = 0.02
-"""Seconds between two signals to a body that is in a place where it must not be interrupted."""
 _REAL = signal.SIGURG if sys.platform != "win32" else signal.SIGINT
 """The real signal: programs expect that it comes for no reason, and hardly any has a handler for it."""
 _MOST_RETRIES = 50
@@ -41,7 +39,6 @@ class _Cancellable:
         self.is_asked = False
         self.retries = 0
         self.interrupted_at: float | None = None
-        self.has_ended = False
 
     def is_asked_again(self) -> bool:
         """Return whether a SIGINT that is received now is another than the one that has interrupted the run."""
@@ -79,9 +76,7 @@ class CancelSignal:
             signal.signal(signal.SIGINT, self._on_signal)
             yield
         finally:
-            run.has_ended = True
-            with self._lock:
-                self._run = None
+            self._run = None  # a signal that the thread sends after this finds no run
             sys.unraisablehook = self._drop_hook
             signal.set_wakeup_fd(-1)
             signal.signal(_REAL, before)
@@ -89,7 +84,7 @@ class CancelSignal:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         run = self._run
-        if run is None or run.has_ended or run.interrupted_at is not None:
+        if run is None or run.interrupted_at is not None:
             return
         if number != signal.SIGINT and not run.is_asked:
             return
@@ -104,8 +99,8 @@ class CancelSignal:
     def _on_dropped(self, unraisable: Any) -> None:
         # Python drops what the handler raises in `__del__` or in a callback of a weak reference.
         run = self._run
-        was_ours = run is not None and run.interrupted_at is not None
-        if run is not None and was_ours and isinstance(unraisable.exc_value, KeyboardInterrupt):
+        was_interrupted = run is not None and run.interrupted_at is not None
+        if run is not None and was_interrupted and isinstance(unraisable.exc_value, KeyboardInterrupt):
             run.interrupted_at = None
             self._ask()
         else:
@@ -119,7 +114,7 @@ class CancelSignal:
         while True:
             wait([self._receiver])
             while self._send_signal():
-                time.sleep(_RETRY_SECONDS)
+                time.sleep(RETRY_SECONDS)
 
     def _send_signal(self) -> bool:
         """Interrupt the main thread if Ray has asked for it and its run has not seen that."""
