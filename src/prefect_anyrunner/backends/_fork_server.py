@@ -126,7 +126,10 @@ def _connect(descriptors: list[int]) -> tuple[int, int]:
         template = _templates.get(key)
         if template is None and len(_templates) >= _MOST:
             raise NoTemplate
-        if template is None or template.is_dead():
+        if template is not None and template.is_dead():
+            os.close(template._forkserver_alive_fd)
+            template = None
+        if template is None:
             template = _templates[key] = _Template()
         try:
             found: tuple[int, int] = template.connect_to_new_process(descriptors)

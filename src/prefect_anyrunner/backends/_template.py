@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
-from multiprocessing import forkserver
+from multiprocessing import forkserver, reduction
+from socket import socket
 
 from prefect.plugins import load_prefect_collections
 
@@ -22,4 +24,27 @@ def main(listener: int, alive: int) -> None:
         if len(os.listdir("/proc/self/task")) > 1:  # a thread of one of them is not forked, and may hold a lock
             os.execv(sys.executable, [*sys.orig_argv, _BARE])
     sys.stdout.flush()  # each worker would write what is left of an integration's output
+    _survive_failed_forks()
     forkserver.main(listener, alive, [])
+
+
+def _survive_failed_forks() -> None:
+    # The stock server ends when it cannot fork, as at the limit of processes, and its workers would end with it. It
+    # goes on after ECONNABORTED, and the other side sees by the closed descriptors that it has no worker.
+    receive, fork = reduction.recvfds, os.fork
+    received: list[int] = []
+
+    def remembered(sock: socket, size: int) -> list[int]:
+        received[:] = receive(sock, size)
+        return list(received)
+
+    def tried() -> int:
+        try:
+            return fork()
+        except OSError as exc:
+            for descriptor in received:
+                os.close(descriptor)
+            raise ConnectionAbortedError(errno.ECONNABORTED, f"no process could be forked: {exc}") from exc
+
+    reduction.recvfds = remembered
+    os.fork = tried

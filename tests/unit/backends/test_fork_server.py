@@ -47,6 +47,13 @@ def started(target: Callable[[Connection], None]) -> tuple[Any, Any]:
     return process, mine.recv()
 
 
+def install_collection(folder: Path, module: str) -> None:
+    metadata = folder / f"{module}-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(f"[prefect.collections]\n{module} = {module}\n")
+
+
 def worker() -> Any:
     process, described = started(describe)
     process.join()
@@ -130,14 +137,33 @@ def test_a_template_has_one_thread_whatever_the_installed_collections_do(
     (tmp_path / "starts_a_thread.py").write_text(
         "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
     )
-    metadata = tmp_path / "starts_a_thread-1.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: starts-a-thread\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text("[prefect.collections]\nstarts_a_thread = starts_a_thread\n")
+    install_collection(tmp_path, "starts_a_thread")
     monkeypatch.syspath_prepend(str(tmp_path))
     described = worker()
     assert described[2]
     assert "starts_a_thread" not in described[3]
+
+
+def test_a_template_that_cannot_fork_keeps_its_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "limits_processes.py").write_text(
+        "import os\n"
+        "stock, calls = os.fork, []\n"
+        "def fork():\n"
+        "    calls.append(None)\n"
+        "    if len(calls) == 2:\n"
+        "        raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
+        "    return stock()\n"
+        "os.fork = fork\n"
+    )
+    install_collection(tmp_path, "limits_processes")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    first, (template, *_) = started(stay)
+    assert worker()[0] == os.getpid()
+    assert worker()[0] == template
+    assert first.is_alive()
+    first.kill()
+    first.join()
+    assert first.exitcode == -signal.SIGKILL
 
 
 def test_no_start_method_is_chosen_for_the_script() -> None:
