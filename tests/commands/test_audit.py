@@ -12,6 +12,8 @@ from prefect.client.schemas.objects import TaskRun, TaskRunResult
 from prefect.states import Completed, Failed, Pending, Running
 
 from prefect_anyrunner import cli, gather, pick
+from prefect_anyrunner._prefect.api import of_flow_run
+from prefect_anyrunner._publishing.journal import journal_files, read_journals
 
 
 @task
@@ -89,6 +91,41 @@ def test_runs_that_ended_twice_are_named_if_states_are_read(
         client.set_task_run_state(running.id, Failed(), force=True)
     assert cli.main(["audit", str(flow_run_id), "--states"]) == 1
     assert f"1 ended more than once: {running.name}" in capsys.readouterr().out
+
+
+def test_the_api_is_compared_with_a_journal(prefect_server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    flow_run_id = balanced.with_options(task_runner=pick("thread://?events_journal=true"))()
+    assert cli.main(["audit", str(flow_run_id)]) == 0
+    assert f"  compared with the journal {journal_files(flow_run_id)[0]}\n" in capsys.readouterr().out
+    with get_client(sync_client=True) as client:
+        lost, other, half = of_flow_run(client, flow_run_id)
+        client.request("DELETE", "/task_runs/{id}", path_params={"id": lost.id})
+        client.set_task_run_state(other.id, Failed(), force=True)
+        client.set_task_run_state(half.id, Running(), force=True)
+    assert cli.main(["audit", str(flow_run_id)]) == 1
+    out = capsys.readouterr().out
+    assert f"1 without an end: {half.name} is Running\n" in out
+    assert f"1 in a journal, and not in the API: {lost.name}\n" in out
+    assert f"1 ended otherwise by a journal: {other.name} is Failed, and was Completed\n" in out
+    assert cli.main(["audit", str(flow_run_id), "--repair"]) == 1
+    assert state_names(half, other) == ["Completed", "Failed"]
+
+
+def test_a_journal_does_not_miss_what_is_not_published(prefect_server: str) -> None:
+    flow_run_id = balanced.with_options(task_runner=pick("thread://?events_journal=true&events=failures"))()
+    assert len(read_journals(flow_run_id)) == 3
+    assert cli.main(["audit", str(flow_run_id)]) == 0
+
+
+def test_a_journal_is_read_although_its_last_line_is_not_whole(prefect_server: str) -> None:
+    flow_run_id = balanced.with_options(task_runner=pick("thread://?events_journal=true"))()
+    [journal] = journal_files(flow_run_id)
+    written = journal.read_bytes()
+    journal.write_bytes(written[:-10])
+    ends = [run.end for run in read_journals(flow_run_id).values()]
+    assert [end is None for end in ends] == [False, False, True]
+    journal.with_name(f"journal-{flow_run_id}-of-another-process.jsonl").write_bytes(written)
+    assert all(run.end is not None for run in read_journals(flow_run_id).values())
 
 
 def test_wrong_input_is_one_sentence(prefect_server: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ class EventArguments(TypedDict, total=False):
     events: str
     events_timeout: float
     events_confirm: bool
+    events_journal: bool
 
 
 class SharedArguments(EventArguments, total=False):

@@ -25,12 +25,14 @@ class EventOptions:
 
     `events_timeout`: seconds without progress after which the end of the flow run stops waiting; 0 does not wait.
     `events_confirm`: whether the API is asked for what it has recorded. Without it, nothing is paced or sent again.
+    `events_journal`: whether a file keeps what this process knows of each run, for `anyrunner audit`.
     Raises ValueError for a value that is none.
     """
 
     events: str = Events.AUTO
     events_timeout: float = 60.0
     events_confirm: bool = True
+    events_journal: bool = False
 
     def __post_init__(self) -> None:
         if self.events not in [each.value for each in Events]:

@@ -6,14 +6,16 @@ import contextvars
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
-from prefect.client.schemas.objects import TaskRun
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.events.worker import should_emit_events
 
 from prefect_anyrunner._prefect.private import forget_unsent_events, wait_until_events_are_sent
 from prefect_anyrunner._publishing.change import Change
 from prefect_anyrunner._publishing.completed_count import CompletedCount
+from prefect_anyrunner._publishing.journal import write_journal
 from prefect_anyrunner._publishing.options import LATE_SECONDS, EventOptions, Events
 from prefect_anyrunner._publishing.publisher import Publisher, Taken, publisher
 from prefect_anyrunner._publishing.source import Source
@@ -31,6 +33,7 @@ class RunnerEvents:
         self._logger = logger
         self._publisher: Publisher | None = None
         self._completed = CompletedCount()
+        self._keeps_journal = options.events_journal
         self._left_out: set[UUID] = set()
         self._waited = 0
 
@@ -44,6 +47,7 @@ class RunnerEvents:
         """Publish that a run was submitted: it then appears in the API, as Pending."""
         assert task_run.state is not None
         self._start()
+        self._note(task_run)
         if self._mode in (Events.ALL, Events.AUTO):
             self._put_open(Change(task_run, None, task_run.state).kept(), contextvars.copy_context())
         elif self._mode is Events.FAILURES:
@@ -55,7 +59,9 @@ class RunnerEvents:
             return
         self._start()
         if new.is_end:
-            if self._mode is Events.FAILURES and new.state.is_completed():
+            counted = self._mode is Events.FAILURES and new.state.is_completed()
+            self._note(new.task_run, new.state, published=not counted)
+            if counted:
                 if self._completed.add():
                     self._publishes().call(self._update_count)
             elif new.task_run.flow_run_id is None:
@@ -89,6 +95,15 @@ class RunnerEvents:
         if self._mode is Events.AUTO and self._publisher is not None and self._publisher.is_behind():
             return Events.FINAL
         return self._mode
+
+    def _note(self, task_run: TaskRun, end: State[Any] | None = None, *, published: bool = True) -> None:
+        if not self._keeps_journal:
+            return
+        try:
+            write_journal(task_run, end, published=published)
+        except OSError as exc:  # it is about what is known, and not worth the flow run
+            self._keeps_journal = False
+            self._logger.warning("The journal of task runs ends here, because it cannot be written: %s", exc)
 
     # --- another process takes over ------------------------------------------------------------------------------
 

@@ -30,6 +30,9 @@ SHARED: Mapping[str, Option] = MappingProxyType(
             minimum=0,
         ),
         "events_confirm": Option("bool", "ask the API what it has recorded, and send the rest again; true by default"),
+        "events_journal": Option(
+            "bool", "keep what the flow's process knows of each run in a file, for anyrunner audit; false by default"
+        ),
         "stop_timeout": Option(
             "float",
             "seconds in which a flow run that is cancelled, timed out or ended by a signal stops; 20 by default (Q1)",

@@ -92,7 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     audit = commands.add_parser("audit", help="check that the API says how each task run of a flow run ended")
     audit.add_argument("flow_run", metavar="FLOW_RUN", help="the id of a flow run that has ended")
     audit.add_argument("--states", action="store_true", help="also read the states of each run, a question for each")
-    audit.add_argument("--repair", action="store_true", help="give task runs without an end one: Cancelled or Crashed")
+    audit.add_argument(
+        "--repair",
+        action="store_true",
+        help="give task runs without an end one: that of the journal, or Cancelled or Crashed",
+    )
     audit.add_argument(
         "--gone", action="store_true", help="the process of the flow run was killed: end the flow run as Crashed first"
     )

@@ -43,6 +43,8 @@ def audit(flow_run: str, *, histories: bool, mend: bool, gone: bool) -> int:
         raise UsageError(f"the API does not know flow run {wanted}") from None
     except httpx.HTTPError as error:
         raise UsageError(f"the API does not answer: {error}") from error
+    except OSError as error:
+        raise UsageError(f"a journal of the flow run cannot be read: {error}") from error
     return 0 if accounts.balance else 1
 
 
@@ -54,11 +56,18 @@ def _print(accounts: Accounts) -> None:
         ("without an end", [f"{run.name} is {run.state_name}" for run in accounts.open]),
         ("ended more than once", [run.name for run in accounts.ended_twice]),
         ("named by others, and not in the API", [str(each) for each in accounts.missing]),
+        ("in a journal, and not in the API", [run.name for run in accounts.unrecorded]),
+        (
+            "ended otherwise by a journal",
+            [f"{run.name} is {run.state_name}, and was {end.name}" for run, end in accounts.ended_otherwise],
+        ),
     ]
     for what, names in lists:
         if names:
             more = f", and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
             print(f"  {len(names):,} {what}: {', '.join(names[:_SHOWN])}{more}")
+    for path in accounts.journals:
+        print(f"  compared with the journal {path}")
     for path in accounts.files:
         print(f"  ends that the API has not recorded are in a file: anyrunner events send {path}")
     if accounts.balance:
