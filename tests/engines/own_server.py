@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,38 @@ class OwnServer:
         """Let it go on after `pause`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def unavailable(self) -> Iterator[threading.Event]:
+        """Have every request answered with 503 in a block, as a proxy does before a server that is gone.
+
+        The event is set once something was refused. The server starts again, on its database, at the end of the block.
+        """
+        refused = threading.Event()
+
+        class Refusing(BaseHTTPRequestHandler):
+            def __getattr__(self, name: str) -> Any:
+                if name.startswith("do_"):
+                    return self._refuse
+                raise AttributeError(name)
+
+            def _refuse(self) -> None:
+                self.send_error(503)
+                refused.set()
+
+            def log_message(self, *_: Any) -> None:
+                """Log nothing."""
+
+        self.kill()
+        with ThreadingHTTPServer(("127.0.0.1", self._port), Refusing) as proxy:
+            thread = threading.Thread(target=proxy.serve_forever)
+            thread.start()
+            try:
+                yield refused
+            finally:
+                proxy.shutdown()
+                thread.join()
+        self.start()
 
     def states(self, flow_run_id: str) -> Counter[str]:
         """Return how many task runs of a flow run are in which state, by its name."""

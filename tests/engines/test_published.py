@@ -87,6 +87,20 @@ def test_a_server_that_stands_still_loses_nothing(own_server: OwnServer, spec: s
     assert own_server.states(run.flow_run_id) == {"Completed": 200}
 
 
+@pytest.mark.parametrize("spec", RUNNERS)
+def test_a_server_that_answers_503_for_a_while_gets_the_rest_later(own_server: OwnServer, spec: str) -> None:
+    run = Flow(own_server, spec, "in_two_halves", 200)
+    assert run.receive() == "half"
+    with own_server.unavailable() as refused:
+        run.child.send("go on, while the server refuses everything")
+        assert run.receive() == "whole"
+        assert refused.wait(LONG)
+    run.child.send("end")
+    assert run.receive() == {"completed": 200}
+    run.end()
+    assert own_server.states(run.flow_run_id) == {"Completed": 200}
+
+
 def test_what_the_api_did_not_record_is_in_a_file_that_can_be_sent(own_server: OwnServer) -> None:
     # With more tries, Prefect itself tries for minutes to report the end of a flow run to a server that is gone.
     run = Flow(own_server, "thread://?events_timeout=0.5", "in_two_halves", 40, PREFECT_CLIENT_MAX_RETRIES="0")
