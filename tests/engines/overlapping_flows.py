@@ -181,8 +181,9 @@ def what_it_is_like() -> dict[str, Any]:
 def left_behind() -> list[str]:
     _, left = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=30)
     left = [each for each in left if each.status() != psutil.STATUS_ZOMBIE]
-    # Python's own, which stays until the process ends.
-    return [text for each in left if "resource_tracker" not in (text := " ".join(each.cmdline()))]
+    # Python's own and the templates of workers, which stay until the process ends.
+    staying = ("resource_tracker", "prefect_anyrunner.backends._template")
+    return [text for each in left if not any(name in (text := " ".join(each.cmdline())) for name in staying)]
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -99,7 +100,7 @@ def for_ever(parent: Parent, path: str) -> dict[str, int]:
     return counts(settle([endless.submit(path) for _ in range(6)]))
 
 
-@flow(timeout_seconds=4)
+@flow(timeout_seconds=float(os.environ.get("FLOW_TIMEOUT", "4")))
 def too_long(parent: Parent, path: str) -> None:
     parent.send(str(runtime.flow_run.id))
     for _ in range(6):

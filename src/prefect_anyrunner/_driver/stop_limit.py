@@ -17,7 +17,9 @@ from prefect.exceptions import Pause
 
 STOP_SECONDS = 20.0
 """Seconds that a flow run gets to stop unless its runner says otherwise: Prefect's worker kills it after 30."""
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ALARM = getattr(signal, "SIGALRM", None)
+"""The signal by which Prefect interrupts a flow whose `timeout_seconds` are over; None on Windows."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([_ALARM] if _ALARM is not None else []))
 
 
 class StopLimit:
@@ -53,10 +55,10 @@ def _nothing() -> None:
 
 @contextmanager
 def signals_held_back(on_signal: Callable[[], None] = _nothing) -> Iterator[None]:
-    """Hold back a SIGINT or SIGTERM until the block ends, because it would leave processes behind.
+    """Hold back a SIGINT, a SIGTERM or an alarm until the block ends, because it would leave processes behind.
 
-    `on_signal` is called when one arrives, in its handler. A second one is not held back. Signals arrive only in the
-    main thread; in any other one, this does nothing.
+    `on_signal` is called when a SIGINT or SIGTERM arrives, in its handler. A second one of these is not held back.
+    Signals arrive only in the main thread; in any other one, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -66,14 +68,17 @@ def signals_held_back(on_signal: Callable[[], None] = _nothing) -> Iterator[None
     held: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        if held:
+        if number == _ALARM:
+            held.append(number)
+            return
+        if held and held[0] != _ALARM:
             for each in _SIGNALS:
                 if each in before:
                     signal.signal(each, before[each])
             held.clear()
             signal.raise_signal(number)
             return
-        held.append(number)
+        held.insert(0, number)  # before an alarm, which says less
         on_signal()
 
     for number in before:

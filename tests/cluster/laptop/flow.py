@@ -78,6 +78,13 @@ def hold(number: int) -> int:
 
 
 @task
+def count(number: int) -> int:
+    """Run at once."""
+    note("counted")
+    return number
+
+
+@task
 def large(number: int) -> bytes:
     """Return a value that is large enough to stay on its worker."""
     note(f"large-{number}")
@@ -120,6 +127,19 @@ def keeping() -> list[Any]:
     kept.wait()
     note("kept")
     return [*kept, *hold.map(range(2))]
+
+
+def cut_off() -> list[Any]:
+    """Run one half, and the other while the API cannot be reached."""
+    first = count.map(range(100))
+    first.wait()
+    note("half")
+    until("cut")
+    rest = count.map(range(100, 200))
+    rest.wait()
+    note("whole")
+    until("back")
+    return [*first, *rest]
 
 
 @flow(task_runner=AnyTaskRunner(SPEC))

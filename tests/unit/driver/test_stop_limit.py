@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -39,6 +40,27 @@ def test_a_second_signal_is_raised_at_once() -> None:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
         pytest.fail("the second signal was held back, too")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no alarms")
+def test_an_alarm_is_raised_when_the_block_ends_and_a_signal_goes_first() -> None:
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        done = []
+        with pytest.raises(TimeoutError), signals_held_back(lambda: pytest.fail("nobody asked to stop")):
+            signal.raise_signal(signal.SIGALRM)
+            done.append("went on")
+        with pytest.raises(Terminated), signals_held_back(lambda: done.append("arrived")):
+            signal.raise_signal(signal.SIGALRM)
+            signal.raise_signal(signal.SIGTERM)
+            done.append("went on")
+        assert done == ["went on", "arrived", "went on"]
+        assert signal.getsignal(signal.SIGALRM) is ring
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_block_in_a_block_holds_it_back_until_the_outer_one_ends() -> None:
