@@ -183,7 +183,8 @@ def left_behind() -> list[str]:
     left = [each for each in left if each.status() != psutil.STATUS_ZOMBIE]
     # Python's own and the templates of workers, which stay until the process ends.
     staying = ("resource_tracker", "prefect_anyrunner.backends._template")
-    return [text for each in left if not any(name in (text := " ".join(each.cmdline())) for name in staying)]
+    texts = [" ".join(each.cmdline()) for each in left]
+    return [text for text in texts if not any(name in text for name in staying)]
 
 
 def main() -> None:
