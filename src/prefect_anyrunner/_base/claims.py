@@ -1,4 +1,4 @@
-"""What the owner of a claim is called when it is no worker."""
+"""The name of a claim's owner when no worker may own the claim."""
 
 REVOKED = "revoked"
-"""The owner of a claim that no worker may have: the flow's process has decided that the body never starts."""
+"""Owner of a claim that no worker may take, because the flow's process has decided that the body never starts."""

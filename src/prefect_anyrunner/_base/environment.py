@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 def restore_environment(before: dict[str, str | None]) -> None:
-    """Give each variable in `before` its value there, remove those whose value is None, and empty `before`."""
+    """Set each variable in `before` to its value there, remove those whose value is None, and clear `before`."""
     for name, value in before.items():
         if value is None:
             os.environ.pop(name, None)
@@ -19,7 +19,7 @@ def restore_environment(before: dict[str, str | None]) -> None:
 
 @contextmanager
 def temporary_environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Give variables these values inside the block; afterwards every variable is what it was before the block."""
+    """Set variables to these values inside the block; afterwards, every variable is as it was before the block."""
     before = dict(os.environ)
     os.environ.update({name: value for name, value in variables.items() if before.get(name) != value})
     try:

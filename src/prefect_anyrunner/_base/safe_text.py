@@ -1,4 +1,4 @@
-"""Short texts of any object and any exception, also of those whose `__str__` or `__repr__` raises."""
+"""Short texts of any object and any exception, even if its `__str__` or `__repr__` raises."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import reprlib
 from typing import Any
 
 MAX_TEXT = 100_000
-"""Characters of one text that travel between processes."""
+"""Maximum number of characters of a text that travels between processes."""
 MAX_LINE = 200
-"""Characters of one error's text in a report or a message of ours."""
+"""Maximum number of characters of an error's text in a report or a message of ours."""
 
 _QUALNAME = type.__dict__["__qualname__"].__get__  # because a metaclass may define another one
 _repr = reprlib.Repr()
@@ -19,12 +19,12 @@ def text_of(error: BaseException, limit: int = MAX_TEXT) -> str | None:
     """Return `str(error)`, cut after `limit` characters, or None if its `__str__` raises."""
     try:
         return cut(str(error), limit)
-    except BaseException:  # a user's __str__ may raise anything, SystemExit too
+    except BaseException:  # a user's __str__ may raise anything, even SystemExit
         return None
 
 
 def full_text(error: BaseException) -> str:
-    """Return all that `error` says, or a sentence in its place if its `__str__` raises."""
+    """Return the text of `error`, or a sentence in its place if its `__str__` raises."""
     try:
         return cut(str(error))
     except BaseException as problem:  # as above
@@ -32,7 +32,7 @@ def full_text(error: BaseException) -> str:
 
 
 def error_text(error: BaseException, limit: int = MAX_LINE) -> str:
-    """Return the first line of what `error` says, in at most `limit` characters."""
+    """Return the first line of the text of `error`, in at most `limit` characters."""
     lines = full_text(error).strip().splitlines()
     return clipped(lines[0].strip(), limit) if lines else ""
 
@@ -52,11 +52,11 @@ def short_repr(value: Any, limit: int = 500) -> str:
 
 
 def clipped(text: str, limit: int) -> str:
-    """Return `text` in at most `limit` characters, for a line to read: an ellipsis stands for the rest."""
+    """Return `text` in at most `limit` characters, for display: an ellipsis replaces the rest."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def cut(text: str, limit: int = MAX_TEXT) -> str:
-    """Return `text` as an exact string, for travel: after `limit` characters it says how many are missing."""
+    """Return `text` as an exact `str`, for travel: after `limit` characters, it gives the number of those left out."""
     text = str.__str__(text)  # a subclass of str may override everything else
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text) - limit} more characters)"

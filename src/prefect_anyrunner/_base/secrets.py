@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 HIDDEN = "***"
-"""Text in the place of a secret."""
+"""Text that replaces a secret."""
 
 _SECRET_NAME = re.compile(
     r"pass(word|wd|phrase)?$|pwd|token|secret|credential|auth$|(api|access|private)[_-]?key", re.I
@@ -53,11 +53,11 @@ _ASSIGNED = re.compile(
 
 
 def hide_in_prose(text: str) -> str:
-    """Return a text that somebody wrote, such as an error's, with what looks like a secret replaced.
+    """Return free text, such as an error's, with everything that looks like a secret replaced.
 
     It hides the logins of addresses, the values of secret names (`token=abc`, `"token": "abc"`), and credentials after
-    the words Bearer and Basic. Everything else stays: unlike `hide_in_text`, it is no sign of a password that an `@`
-    stands somewhere.
+    the words Bearer and Basic. Everything else stays: unlike in `hide_in_text`, an `@` alone is no sign of
+    a password.
     """
     text = _LOGIN.sub(lambda login: f"{login['scheme']}{HIDDEN}@", text)
     text = _BEARER.sub(lambda found: f"{found['kind']} {HIDDEN}", text)

@@ -14,7 +14,7 @@ OURS = ("prefect_anyrunner", "prefect")
 
 
 def versions(modules: Iterable[str]) -> dict[str, str]:
-    """Return distribution name to version for each module whose distribution is installed under the same name."""
+    """Return a mapping from distribution name to version, for each module with a distribution of the same name."""
     found = {}
     for module in modules:
         distribution = module.replace("_", "-")
@@ -32,7 +32,7 @@ def running(*engine: str) -> Mapping[str, str]:
 
 
 def refuse_skew(where: str, there: Mapping[str, str], here: Mapping[str, str]) -> None:
-    """Raise VersionSkew if the versions `there` do not fit those `here`. `where` names the other side.
+    """Raise VersionSkew if the versions `there` do not match those `here`. `where` names the other side.
 
     Prefect and this package must have the same version, because they exchange pickles of their own objects. Python must
     have the same minor version, because bytecode travels. Dask and Ray may differ in the last number only.

@@ -20,7 +20,7 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class RunningEngine:
-    """An engine in use: `spec` is where it is now, `workers` the number of task runs that it executes at a time."""
+    """A running engine: `spec` says how to reach it, `workers` is the number of task runs that it runs at a time."""
 
     spec: RunnerSpec
     workers: int
@@ -28,10 +28,10 @@ class RunningEngine:
 
 @contextmanager
 def kept_engine(spec: RunnerSpec) -> Iterator[RunnerSpec]:
-    """Start the engine that `spec` asks for, with a worker per CPU unless it says otherwise, until the block ends.
+    """Run the engine that `spec` asks for until the block ends, with a worker per CPU unless `spec` says otherwise.
 
     Yields the spec with which flow runs of this process use it. A spec that needs no engine of its own is yielded as it
-    is. SIGTERM ends the block by `SystemExit`, where the default would end the process. Raises BackendUnavailable.
+    is. SIGTERM ends the block with `SystemExit` instead of killing the process. Raises BackendUnavailable.
     """
     backend = _registry.get(spec.backend)
     if backend is None or backend.share is None or spec.address is not None:
@@ -63,7 +63,7 @@ def shared_engine(spec: RunnerSpec, *, workers: int = WORKERS) -> Iterator[Runni
     """Start the engine that `spec` asks for and yield the spec with which any number of flow runs use it.
 
     A backend that can share an engine of its own starts it here, with `workers` unless the spec says otherwise. An
-    engine that exists already is left as it is, and so is a backend whose runner starts what it needs by itself.
+    existing engine is left as it is, and so is a backend whose runner starts its engine itself.
     Raises BackendUnavailable.
     """
     backend = _registry.get(spec.backend)

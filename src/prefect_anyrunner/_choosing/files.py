@@ -16,7 +16,7 @@ from prefect_anyrunner.backends import _builtin, _registry
 OWN_FILE = "anyrunner.toml"
 PROJECT_FILE = "pyproject.toml"
 FOR_ALL = tuple(_builtin.SHARED)
-"""Options that may stand beside `runner`, and then hold for every runner that has them."""
+"""Options that may appear next to `runner`; they then apply to every runner that has them."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Entry:
 class RunnerFile:
     """The content of the nearest folder with a runner file: `runner` is its default, `runners` are its named tables.
 
-    `options` are those that hold for every runner that has them, unless the runner's own description says otherwise.
+    `options` apply to every runner that has them, unless the runner's own description sets them.
     """
 
     runner: Entry | None = None
@@ -68,7 +68,7 @@ def _own(path: Path) -> dict[str, Any] | None:
 
 def _project(path: Path) -> tuple[Path, dict[str, Any] | None]:
     raw = _bytes(path)
-    # A project file that does not mention us is not ours to check, not even if it is broken.
+    # A project file that does not mention us is not ours to check, even if it is broken.
     if raw is None or b"anyrunner" not in raw:
         return path, None
     tool = _toml(path, raw).get("tool")
@@ -89,7 +89,7 @@ def _toml(path: Path, raw: bytes) -> dict[str, Any]:
     try:
         return tomllib.loads(raw.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        # TOML forbids defining a table twice, but the message of its parser names neither the table nor a remedy.
+        # TOML forbids defining a table twice, but the parser's message names neither the table nor a remedy.
         hint = " (are two runners named the same?)" if "Cannot declare" in str(error) else ""
         raise SpecError(f"{path}: is not valid TOML: {error}{hint}") from error
 

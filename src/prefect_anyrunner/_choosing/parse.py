@@ -15,7 +15,7 @@ from prefect_anyrunner.backends import _registry
 
 @dataclass(frozen=True)
 class Draft:
-    """A spec that has not been checked. `text`: it was a URL, so every option is text."""
+    """A spec that has not been checked. `text`: whether it was a URL, so that every option is text."""
 
     backend: str
     place: str
@@ -27,7 +27,7 @@ class Draft:
     problems: tuple[str, ...] = ()
 
     def places(self) -> dict[str, str]:
-        """Return the place of each part, which is the same for all, because a spec is one text or one table."""
+        """Return the place of each part: the same for all, because a spec is one text or one table."""
         parts = ["backend", *(["address"] if self.address else []), *self.options]
         return dict.fromkeys(parts, self.place)
 

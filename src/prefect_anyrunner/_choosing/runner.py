@@ -33,7 +33,7 @@ def use_runner(spec: Spec, *, keep: bool = False) -> Iterator[RunnerSpec]:
     `RunnerSpec`. It applies to flows called inside the block, to their subflows, and to subflows called by their tasks.
     The innermost block wins. Raises SpecError.
     `keep`: start the temporary Dask or Ray of the spec here, once, for all flow runs of the block, and stop it when the
-    block ends; raises BackendUnavailable, too. Threads, processes and existing clusters are used as without it.
+    block ends; raises BackendUnavailable, too. With threads, processes and existing clusters, it changes nothing.
     """
     if spec is None:
         raise SpecError("use_runner: a runner is a URL, a mapping or a name, not None")
@@ -57,7 +57,7 @@ def pick(spec: Spec | None = None) -> TaskRunner[Any]:
 
 
 def resolve(spec: Spec | None = None, default: Spec | None = None) -> RunnerSpec:
-    """Return the spec that a run that starts now would use: a surrounding `use_runner`, else `RunnerSpec.load`."""
+    """Return the spec that a run starting now would use: a surrounding `use_runner`, else `RunnerSpec.load`."""
     return _surrounding() or RunnerSpec.load(spec, default=default)
 
 
@@ -90,15 +90,15 @@ class AnyTaskRunner(TaskRunner[Any]):
         self._pinned_by_block: RunnerSpec | None = None
 
     def resolve(self) -> RunnerSpec:
-        """Return the spec that a run that starts now would use. Raises SpecError."""
+        """Return the spec that a run starting now would use. Raises SpecError."""
         forced = _forced.get()
         return forced or self._pinned or resolve(self.spec, self.default)
 
     def duplicate(self) -> Any:
         """Return the backend's task runner for one run, not started.
 
-        Prefect's flow engine calls it once per run, which ends Failed if there is no such runner. Raises SpecError,
-        BackendUnavailable to any other caller.
+        Prefect's flow engine calls it once per run; if there is no such runner, the flow run ends Failed. Any other
+        caller gets SpecError or BackendUnavailable.
         """
         try:
             spec = self.resolve()

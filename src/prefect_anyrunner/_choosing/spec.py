@@ -111,7 +111,7 @@ class RunnerSpec:
         return _registry.build(backend, self.address, dict(self.options))
 
     def summary(self) -> str:
-        """Return backend, address and options as words for people to read; secrets are hidden, tables only named."""
+        """Return backend, address and options as readable words; secrets are hidden, and tables are only named."""
         options = (
             name if isinstance(value, Mapping) else f"{name}={hide(value, name)}"
             for name, value in self.options.items()

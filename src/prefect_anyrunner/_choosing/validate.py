@@ -32,7 +32,7 @@ def check(draft: Draft) -> tuple[str, str | None, dict[str, Any]]:
     for name, value in draft.options.items():
         option = backend.options.get(name)
         problem = (
-            # The name is hidden too, because the rest of a password after its question mark would be read as a query.
+            # The name is hidden too, because the part of a password after a question mark would be read as a query.
             _unknown_option(hide_in_text(name), backend)
             if option is None
             else _misplaced(name, option, backend, scheme, draft.address is not None, draft.options)

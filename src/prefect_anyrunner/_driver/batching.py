@@ -1,6 +1,6 @@
-"""Which runs travel together: what an engine spends on one task of its own exceeds what Prefect's task engine spends.
+"""Batches of runs, because an engine spends more on one task of its own than Prefect's task engine spends on a run.
 
-Each run of a batch is still claimed, reported, lost and cancelled by itself.
+Each run of a batch is still claimed, reported, lost and cancelled individually.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from prefect_anyrunner._worker.batch import BATCH_BYTES, BATCH_PATIENCE
 from prefect_anyrunner._worker.messages import RunResult
 
 _MOST_RUNS = 8
-"""Runs that one task of the engine carries at most."""
+"""Maximum number of runs that one task of the engine carries."""
 _BATCHES_PER_THREAD = 8
-"""Batches that each thread of the engine gets at least, so that the work spreads evenly."""
+"""Minimum number of batches for each thread of the engine, so that the work spreads evenly."""
 _SMALL_SECONDS = BATCH_PATIENCE / 4
 """Longest run, in seconds, that is worth batching. A task whose last few runs all took longer is sent run by run."""
 _LAST_FEW = 8
-"""How many of the last runs of a task count."""
+"""Number of a task's last runs whose durations count."""
 
 
 class Batcher:
@@ -29,19 +29,19 @@ class Batcher:
         self._durations: dict[str, tuple[float, ...]] = {}  # digest of a task -> seconds of its last runs
 
     def note(self, run: Run, result: RunResult) -> None:
-        """Note how long the body of `run` took: imports on a cold worker, say, do not predict the next run."""
+        """Note how long the body of `run` took, without imports on a cold worker, which do not predict the next run."""
         if result.started and result.ended and (request := run.request) is not None:
             seconds = (result.ended - result.started).total_seconds()
             last = self._durations.get(request.task, ())
             self._durations[request.task] = (*last[1 - _LAST_FEW :], seconds)
 
     def split(self, sendings: Sequence[Sending], threads: Callable[[], float]) -> list[list[Sending]]:
-        """Split runs into batches: small runs of one task, none of which was sent before.
+        """Split runs into batches. A batch holds small runs of one task that were never sent before.
 
-        `threads` returns how many runs the engine can execute at a time.
+        `threads` returns the number of runs that the engine can execute at a time.
         """
         most = 1
-        # Fewer runs are too few for batches, however many threads the engine has.
+        # Fewer runs than this are never batched, however many threads the engine has.
         if len(sendings) >= 2 * _BATCHES_PER_THREAD and (count := threads()):
             most = max(1, min(_MOST_RUNS, int(len(sendings) / (_BATCHES_PER_THREAD * count))))
         batches: list[list[Sending]] = []

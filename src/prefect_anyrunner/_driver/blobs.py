@@ -1,4 +1,4 @@
-"""Shared bytes: stored once where every worker can fetch them, counted, and deleted when no run needs them."""
+"""Shared bytes: stored once where every worker can fetch them, and deleted when they have no users left."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BlobStore:
         self._store_lock = threading.Lock()
 
     def add(self, data: bytes, users: float = math.inf) -> Digest:
-        """Store `data` once and return its digest; it stays until it has been released as often as it has users."""
+        """Store `data` once and return its digest; it stays until it has been released once for each of its users."""
         digest = hashlib.blake2b(data, digest_size=16).hexdigest()
         with self._store_lock:
             with self._users_lock:
@@ -46,12 +46,12 @@ class BlobStore:
         return digest
 
     def add_user(self, digest: Digest) -> None:
-        """Count one more user of bytes that are stored."""
+        """Add one user to bytes that are stored."""
         with self._users_lock:
             self._users[digest] += 1
 
     def release(self, digests: list[Digest]) -> None:
-        """Count one user less of each of these; delete those that have none left. Never raises."""
+        """Remove one user from each of these; delete those that have none left. Never raises."""
         with self._users_lock:
             unused = []
             for digest in digests:
@@ -62,5 +62,5 @@ class BlobStore:
             try:
                 if unused:
                     self._delete(unused)
-            except Exception:  # the run has ended all the same, and the end of the flow deletes everything
+            except Exception:  # the run has ended anyway, and the end of the flow deletes everything
                 self._logger.exception("Could not delete shared arguments that no task run needs any more.")

@@ -1,4 +1,4 @@
-"""What the end of a run means: from a result, a state or a loss to one `End`. Nothing here changes a run."""
+"""Turns a result, a state or a loss into the one `End` of a run. Nothing here changes a run."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ FLOW_ENDED = "The flow run ended before it started."
 class End:
     """How a run ended.
 
-    `report_to_api`: whether the flow's process still has to report `state` to the Prefect API, because no engine of
-    Prefect has done so.
+    `report_to_api`: whether the flow's process still has to report `state` to the Prefect API, because Prefect's
+    task engine has not done so.
     """
 
     state: State[Any]
@@ -78,7 +78,7 @@ def failed(error: Exception) -> End:
 def from_result(run: Run, result: RunResult, fetch: Callable[[], bytes] | None, events: RunnerEvents) -> End:
     """Return the end that a worker reported; `fetch` fetches a value that the worker kept.
 
-    If nobody can have that value, `events` publishes another end for the run.
+    If that value is lost or cannot be rebuilt, `events` publishes another end for the run.
     """
     state = result.state
     assert state is not None
@@ -112,9 +112,9 @@ def from_result(run: Run, result: RunResult, fetch: Callable[[], bytes] | None, 
 
 
 def from_state(run: Run, raised: BaseException | None, *, worker: str | None = None) -> End:
-    """Return the end of a run that Prefect's task engine ran in this process, by the state that it left.
+    """Return the end of a run that Prefect's task engine ran in this process, from the state that it left.
 
-    `raised` is what the engine let through.
+    `raised` is the exception that the engine let through.
     """
     state = run.task_run.state
     assert state is not None
@@ -155,7 +155,7 @@ def _consistent(run: Run, state: State[Any], *, error: BaseException | None, rep
     elif status is Status.BLOCKED:
         try:
             upstream, error = root_causes(blockers(run.parameters, run.wait_for))
-        except Exception as problem:  # a state that somebody else made may not be readable
+        except Exception as problem:  # a state that was made elsewhere may be unreadable
             text = f"An upstream task run did not complete, and its state cannot be read: {problem}"
             error = because(UpstreamTaskError(text), problem)
     return End(state, status, error=error, upstream=upstream, report_to_api=report_to_api, **more)
@@ -164,10 +164,10 @@ def _consistent(run: Run, state: State[Any], *, error: BaseException | None, rep
 def _load_kept_value(run: Run, fetch: Callable[[], bytes], what: str, events: RunnerEvents) -> Callable[[], Any]:
     """Return a function that fetches and loads a value that its worker kept.
 
-    If nobody can have the value, that function ends the run anew in the Prefect API: as crashed if the value was lost
-    (rule S1), as failed if it cannot be rebuilt (rule V1).
+    If that fails for good, the function ends the run again in the Prefect API: as crashed if the value was lost (rule
+    S1), as failed if it cannot be rebuilt (rule V1).
     """
-    task_run = run.task_run  # not the run: its future will hold this function
+    task_run = run.task_run  # not the run, because its future will hold this function
 
     def load() -> Any:
         try:

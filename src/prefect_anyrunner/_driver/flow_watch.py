@@ -1,7 +1,7 @@
-"""The flow run that a runner works for: whether somebody has cancelled it in the API, and whether its time is over.
+"""Watches the flow run of a runner: whether it has been cancelled in the API, and whether it has timed out.
 
-A Prefect worker ends the process of a flow run that is cancelled. Nobody does so for a script, a notebook or a served
-flow: the flow run would stay Cancelling while all of its tasks run (rule Q1). So the API is asked every few seconds.
+A Prefect worker ends the process of a cancelled flow run. Nothing does so for a script, a notebook or a served flow:
+the flow run would stay Cancelling while all of its tasks run (rule Q1). So the API is asked every few seconds.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from prefect.states import Cancelled
 from prefect_anyrunner._prefect.api import own_client
 
 SECONDS = 5.0
-"""Seconds between two questions about the flow run."""
+"""Seconds between two requests for the state of the flow run."""
 LAST_ANSWER_SECONDS = 1.0
-"""Seconds that a question under way gets to be answered when the flow run ends: Prefect itself tries for minutes."""
+"""Seconds to wait for a pending answer when the flow run ends, because Prefect itself retries for minutes."""
 _MANAGED = "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"
 """Environment variable by which Prefect's worker says that it cancels the flow run itself."""
 
@@ -44,7 +44,7 @@ class FlowWatch:
         self._is_cancelled = False
 
     def begin(self) -> None:
-        """Begin to watch the flow run of the calling code, if there is one."""
+        """Start watching the flow run of the calling code, if there is one."""
         if self._flow_run is not None:
             return
         context = FlowRunContext.get()
@@ -57,12 +57,12 @@ class FlowWatch:
             self._thread.start()
 
     def is_over(self) -> bool:
-        """Return whether the flow run was cancelled or has timed out, so that what runs is to be stopped."""
+        """Return whether the flow run was cancelled or has timed out, so that running bodies must be stopped."""
         state = self._flow_run.state if self._flow_run is not None else None
         return self._is_cancelled or (state is not None and state.name == "TimedOut")
 
     def end(self) -> None:
-        """Stop watching, and let a flow run that was cancelled end as Cancelled: all of its runs have ended."""
+        """Stop watching, and end a cancelled flow run as Cancelled, because all of its task runs have ended."""
         self._stopped.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(LAST_ANSWER_SECONDS)
@@ -77,7 +77,7 @@ class FlowWatch:
             self._logger.warning("Could not report to the API that the flow run is cancelled: %s", exc)
 
     def _run(self) -> None:
-        if self._stopped.wait(SECONDS):  # most flow runs are over before the first question
+        if self._stopped.wait(SECONDS):  # most flow runs are over before the first request
             return
         assert self._flow_run is not None
         ids: list[UUID] = []
@@ -86,7 +86,7 @@ class FlowWatch:
                 try:
                     ids = ids or _with_ancestors(client, self._flow_run)
                     cancelled = any(_is_cancelled(client, flow_run_id) for flow_run_id in ids)
-                except httpx.HTTPError as exc:  # the next question may be answered
+                except httpx.HTTPError as exc:  # the next request may succeed
                     self._logger.debug("Could not ask whether the flow run is cancelled: %s", exc)
                     cancelled = False
                 if cancelled and not self._stopped.is_set():
@@ -100,7 +100,7 @@ class FlowWatch:
 
 
 def _with_ancestors(client: SyncPrefectClient, flow_run: FlowRun) -> list[UUID]:
-    """Return the ids of a flow run and of those that it is part of."""
+    """Return the ids of a flow run and of the flow runs that it is part of."""
     ids = [flow_run.id]
     while (parent := flow_run.parent_task_run_id) is not None:
         parent_id = client.read_task_run(parent).flow_run_id

@@ -27,7 +27,7 @@ _logger = get_logger("anyrunner")
 
 
 class FutureRunner(Protocol):
-    """What a future asks of the task runner that it came from."""
+    """The members of its task runner that a future uses."""
 
     def cancel_runs(self, task_run_ids: Sequence[UUID], *, running: bool) -> list[bool]:
         """Stop runs; see `AnyFuture.cancel`."""
@@ -39,7 +39,7 @@ class FutureRunner(Protocol):
 
     @property
     def waits_in_engine(self) -> bool:
-        """Whether the engine frees a worker only during waits of its own, which `wait_in_engine` makes."""
+        """Whether the engine frees a worker only during waits of its own, such as those of `wait_in_engine`."""
         ...
 
     def wait_in_engine(self, futures: Sequence[AnyFuture[Any]], timeout: float | None) -> None:
@@ -48,9 +48,9 @@ class FutureRunner(Protocol):
 
 
 _AT_ONCE = 0.2
-"""Seconds that a task waits at once, because nothing can interrupt its body inside a wait of Python's (rule K1)."""
+"""Longest single wait of a task, in seconds: nothing can interrupt its body inside one of Python's waits (rule K1)."""
 _PAUSE = 0.03
-"""Seconds between two such waits, in which it can be interrupted: longer than `interrupt` takes from try to try."""
+"""Seconds between two such waits, when the body can be interrupted: longer than `interrupt` pauses between tries."""
 
 
 class AwaitedFlag:
@@ -115,7 +115,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         with self._fill:
             if self._done.done():
                 return False
-            self._final_state = outcome.state  # before the event: Prefect's `wait` reads it without asking
+            self._final_state = outcome.state  # set first, because Prefect's `wait` reads it without asking
             self.runner = None
             self._done.set_result(outcome)
             return True
@@ -134,7 +134,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         return state
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until the run has ended, at most `timeout` seconds (None: no limit). Never raises for the run."""
+        """Wait until the run has ended, at most `timeout` seconds (None: no limit). Never raises the run's error."""
         self.awaited.set()
         if not self._done.done():
             end = math.inf if timeout is None else time.monotonic() + timeout
@@ -153,7 +153,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
             time.sleep(min(left, _PAUSE))
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
-        """Return what the task returned.
+        """Return the value that the task returned.
 
         Raises `TimeoutError` when `timeout` seconds were not enough, and the error of the outcome when the run did not
         complete: the exception of the body itself, `CrashedRun`, `CancelledRun` or `UpstreamTaskError`. With
@@ -173,7 +173,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         return outcome.error  # type: ignore[return-value]  # Prefect's own signature has the same flaw
 
     def add_done_callback(self, fn: Callable[[PrefectFuture[R]], None]) -> None:
-        """Call `fn(self)` once the run has ended; at once if it has. What `fn` raises is logged."""
+        """Call `fn(self)` once the run has ended; at once if it has. An exception of `fn` is logged."""
         self.awaited.set()
         self.when_done(fn)
 
@@ -183,7 +183,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         def call(_: object) -> None:
             try:
                 fn(self)
-            except BaseException:  # also SystemExit: it would keep the callbacks after this one from being called
+            except BaseException:  # also SystemExit, which would keep later callbacks from being called
                 _logger.exception("A done callback of task run %s raised.", self.task_run_id)
 
         self._done.add_done_callback(call)
@@ -201,7 +201,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.outcome() is None and current_worker() is not None:
-            self.wait()  # a task returns the future of a run that it submitted: only the outcome can leave its worker
+            self.wait()  # a task returns the future of a run that it submitted: only its outcome can leave the worker
         outcome = self.outcome()
         if outcome is None:
             raise TypeError(

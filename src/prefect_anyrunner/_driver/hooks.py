@@ -1,4 +1,4 @@
-"""What a backend provides to the driver."""
+"""The hooks that a backend provides to the driver."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RunnerHooks(ABC):
 
     @abstractmethod
     def revoke(self, runs: list[Run]) -> list[bool]:
-        """Make sure that runs that were SENT never start; return for each whether that came in time."""
+        """Keep runs that were SENT from ever starting; return for each whether this came in time."""
 
     @abstractmethod
     def interrupt(self, run: Run) -> None:
@@ -36,12 +36,12 @@ class RunnerHooks(ABC):
         """Free the worker that the calling thread holds while it waits (rule N1)."""
 
     def workers(self) -> str:
-        """Return as words what runs the tasks of this started runner, once it has answered that it can."""
+        """Describe in words the workers of this started runner, once it has answered that it can run tasks."""
         return ""
 
     @property
     def waits_in_engine(self) -> bool:
-        """Whether the engine frees a worker only during waits of its own, which `wait_in_engine` makes."""
+        """Whether the engine frees a worker only during waits of its own, such as those of `wait_in_engine`."""
         return False
 
     def wait_in_engine(self, futures: Sequence[AnyFuture[Any]], timeout: float | None) -> None:

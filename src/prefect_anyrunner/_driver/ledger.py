@@ -26,11 +26,11 @@ from prefect_anyrunner._publishing.runner_events import RunnerEvents
 from prefect_anyrunner._worker.messages import RunRequest
 
 _LOOK_SECONDS = 0.2
-"""Seconds between two looks at the time that is left, because a signal may shorten it."""
+"""Seconds between two checks of the remaining time, because a signal may shorten it."""
 
 
 class Sending(NamedTuple):
-    """One run on its way to the engine, with what travels: None on threads, where nothing does."""
+    """One run on its way to the engine. Its `request` is None on threads, where nothing travels."""
 
     run: Run
     claim: str
@@ -48,7 +48,7 @@ class RunLedger:
     ) -> None:
         self.closing = False
         self.left_running = False  # whether bodies go on in threads of this process although their runs have ended
-        self.lost_parents: list[TaskRun] = []  # runs whose worker died: nobody reports what they had submitted
+        self.lost_parents: list[TaskRun] = []  # runs whose worker died, so that nothing reports their children
         self._runner_name = runner_name
         self._logger = logger
         self._events = events
@@ -74,7 +74,7 @@ class RunLedger:
             return self._runs.get(task_run_id)  # type: ignore[arg-type]  # no run has the id None
 
     def open_runs(self, ids: Iterable[UUID] | None = None) -> list[Run]:
-        """Return the runs that have not ended, of all or of these ids, in the order of submission or of `ids`."""
+        """Return the runs that have not ended: all in the order of submission, or those of `ids` in that order."""
         with self._lock:
             if ids is None:
                 return list(self._runs.values())
@@ -111,7 +111,7 @@ class RunLedger:
         return sendings
 
     def resend(self, runs: Iterable[Run]) -> list[Sending]:
-        """Return the sendings of runs that are SENT once more, under the claims that they have."""
+        """Return the sendings of runs that are SENT, to send them once more under the same claims."""
         with self._lock:
             return [_sending(run) for run in runs if run.phase is Phase.SENT]
 
@@ -129,8 +129,8 @@ class RunLedger:
     def end(self, run: Run, end: End, *, unless_sent: bool = False) -> bool:
         """End `run`, once; return False if it has already ended, or with `unless_sent` if the engine has it.
 
-        Its end is published first, then the future resolves: the end of the flow run waits until the API has recorded
-        what was published (rules S1, S2, W1).
+        Its end is published before the future resolves, because the end of the flow run waits until the API has
+        recorded everything that was published (rules S1, S2, W1).
         """
         with self._lock:
             if run.phase is Phase.ENDED or (unless_sent and run.phase is Phase.SENT):
@@ -139,7 +139,7 @@ class RunLedger:
         if end.report_to_api:
             try:
                 self._events.changed(change_to(run.task_run, end.state, end.metadata))
-            except Exception:  # whoever waits for the run must get its outcome all the same
+            except Exception:  # callers that wait for the run must get its outcome anyway
                 self._logger.exception("Could not report the end of task run %r to the API.", run.task_run.name)
         outcome = self._outcome(run, end)
         run.future.resolve(outcome)
@@ -184,7 +184,7 @@ class RunLedger:
     # --- the end of the flow run ---------------------------------------------------------------------------------
 
     def wait_idle(self, left: Callable[[], float] | None = None) -> bool:
-        """Wait until no run is open, as long as `left()` returns seconds that are left; return whether none is."""
+        """Wait until no run is open, while `left()` returns more than 0 seconds; return whether no run is open."""
         with self._idle:
             while self._runs:
                 if left is None:
@@ -206,7 +206,7 @@ class RunLedger:
         self._lazy.clear()
 
     def log_stopped(self) -> None:
-        """Log in one line how the runs have ended of a flow run that was stopped."""
+        """Log in one line how the runs of a stopped flow run have ended."""
         self._unawaited.clear()
         if total := self._ended.total():
             self._logger.warning(
@@ -227,7 +227,7 @@ class RunLedger:
     def _note_unless_awaited(self, awaited: AwaitedFlag, status: Status) -> None:
         if awaited.is_set:
             return
-        self._unawaited.append((awaited, status))  # the end of the flow knows whether it ever was
+        self._unawaited.append((awaited, status))  # the end of the flow knows whether it was ever awaited
         if len(self._unawaited) >= self._unawaited_limit:
             self._unawaited = [each for each in self._unawaited if not each[0].is_set]
             self._unawaited_limit = 2 * len(self._unawaited) + 1000

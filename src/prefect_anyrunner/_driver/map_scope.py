@@ -15,10 +15,10 @@ _GROWTH = 8
 
 
 class MapScope:
-    """What the runs of one `map` on one runner have in common, until that call returns.
+    """The state that the runs of one `map` on one runner share, until that call returns.
 
-    `shared` maps the id of an object to the digest of its bytes: within one map the same object is the same bytes,
-    between two it may have changed. The object stands beside the digest so that its id stays its own.
+    `shared` maps the id of an object to the digest of its bytes: within one map, the same object has the same bytes;
+    between two maps, it may have changed. The object is kept with its digest, so that no other object gets its id.
     """
 
     def __init__(self, runner: object) -> None:
@@ -68,6 +68,6 @@ def leave_map(token: Token[MapScope | None]) -> None:
 
 
 def hide_map() -> None:
-    """Leave the calling context without a scope: a body that submits is not part of the map that submitted it."""
+    """Remove the scope from the calling context, because the runs that a body submits are not part of its map."""
     if _current.get() is not None:
         _current.set(None)

@@ -1,4 +1,4 @@
-"""Modules beside the flow that workers lack."""
+"""Modules next to the flow's file that workers lack."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ _shipped_lock = threading.Lock()
 
 @contextmanager
 def pickled_by_value(modules: Mapping[str, ModuleType]) -> Iterator[None]:
-    """Let tasks carry what they use of these modules with them, by value, until the block ends."""
+    """Make tasks carry the parts of these modules that they use, by value, until the block ends."""
     with _shipped_lock:
         registered = cloudpickle.list_registry_pickle_by_value()
         # A module that the user registered stays registered.

@@ -15,14 +15,14 @@ from prefect_anyrunner._publishing.change import Change
 from prefect_anyrunner._publishing.runner_events import RunnerEvents
 
 LATE = 3.0
-"""Seconds that the events of a dead worker get to reach the API before its runs are looked for the last time."""
+"""Seconds for the events of a dead worker to reach the API, before the last search for its runs."""
 
 
 def end_orphans(lost: Collection[TaskRun], events: RunnerEvents) -> list[UUID]:
-    """Report as crashed what the task runs `lost` had submitted, and what those had submitted in turn (rule S1).
+    """Report as crashed the open runs that the task runs `lost` had submitted, and the children of these (rule S1).
 
-    What cancelled runs had submitted is cancelled. Returns the ids of the runs that were still open. `lost` are runs of
-    one flow run whose workers died, or were ended because the run was cancelled.
+    The children of cancelled runs are reported as cancelled. Returns the ids of the runs that were still open. `lost`
+    are runs of one flow run whose workers died, or were ended because the run was cancelled.
     """
     flow_run_id = next(run.flow_run_id for run in lost)
     if flow_run_id is None:

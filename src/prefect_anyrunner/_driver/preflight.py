@@ -1,4 +1,4 @@
-"""What the flow's process asks a cluster before it sends work: versions, the Prefect API, the user's own modules.
+"""The checks of a cluster before work is sent to it: versions, the Prefect API, the user's own modules.
 
     probe_expression() -> text -> the engine evaluates it on workers -> check_answer() -> nothing, or one clear error
 
@@ -31,7 +31,7 @@ def probe_expression(here: Mapping[str, str], *, api: str | None = None, modules
 
 
 def check_answer(where: str, answer: Mapping[str, Any], here: Mapping[str, str], *, api: str | None = None) -> set[str]:
-    """Return which of the modules asked for are missing there. Raises VersionSkew and ApiUnreachable."""
+    """Return those of the requested modules that are missing there. Raises VersionSkew and ApiUnreachable."""
     refuse_skew(where, answer["versions"], here)
     if answer["api"] is not None and api is not None:
         raise unreachable(where, api, answer["api"])

@@ -16,7 +16,7 @@ from prefect_anyrunner._driver.tracked_runner import Parts, TrackedRunner
 
 @dataclass(frozen=True)
 class RemoteParts(Parts):
-    """What a started runner with workers in other processes consists of."""
+    """The parts of a started runner whose workers are other processes."""
 
     blobs: BlobStore
     requests: RequestBuilder
@@ -28,7 +28,7 @@ class RemoteRunner(TrackedRunner):
     both_sides: tuple[str, ...] = ()
     """Modules of the engine whose release must be the same on workers."""
     sends_environment: bool = False
-    """Whether bodies get the environment variables of the flow's process, and their own changes end with them."""
+    """Whether bodies get the environment variables of the flow's process; the changes of a body end with it."""
 
     _parts: RemoteParts | None = None
 
@@ -37,7 +37,7 @@ class RemoteRunner(TrackedRunner):
         raise NotImplementedError
 
     def delete_blobs(self, digests: list[str]) -> None:
-        """Delete what was stored under `digests`: no run that has not ended needs it."""
+        """Delete the data stored under `digests`, because no open run needs it."""
         raise NotImplementedError
 
     def _make_parts(self) -> RemoteParts:
@@ -67,7 +67,7 @@ class RemoteRunner(TrackedRunner):
         return True
 
     def release(self, run: Run) -> None:
-        """Count one user less of the blobs that `run` needed."""
+        """Remove `run` from the users of its blobs."""
         digests = []
         with suppress(KeyError):  # until it is empty: `prepare` releases what is added meanwhile
             while True:
@@ -82,5 +82,5 @@ class RemoteRunner(TrackedRunner):
                 self.end(run, ends.crashed(run, why, EngineUnreachable(f"{why}.")))
 
     def end_map(self, scope: MapScope) -> None:
-        """Count one user less of the blobs that the runs of a `map` shared."""
+        """Remove the `map` call itself from the users of the blobs that its runs share."""
         self._started_parts().blobs.release(scope.held)

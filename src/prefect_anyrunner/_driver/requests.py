@@ -1,4 +1,4 @@
-"""From a submitted run to the request that travels to a worker: what does not change is stored once, as a blob."""
+"""Turns a submitted run into the request that travels to a worker; parts that do not change are stored as blobs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from prefect_anyrunner._worker.sent_task import CODE
 Work = TypeVar("Work", Flow[Any, Any], Task[Any, Any])
 
 LARGE = 2**20
-"""Bytes from which an argument is stored by itself, to reach each worker once however many tasks share it."""
+"""Bytes from which an argument is stored separately, so that it reaches each worker once for all tasks."""
 
 
 class RequestBuilder:
@@ -104,21 +104,21 @@ class RequestBuilder:
             raise
 
     def _context(self) -> Digest:
-        """Return the digest of what stays the same while neither the flow run nor the settings change."""
+        """Return the digest of the context, which is the same while neither the flow run nor the settings change."""
         flow, settings = FlowRunContext.get(), SettingsContext.get()
         known = self._contexts.get((id(flow), id(settings)))
         if known is None:
             serialized = _serialize_context(flow, settings)
-            if self._environment:  # as Prefect's pool has it: with the settings, and what is set by hand wins
+            if self._environment:  # as in Prefect's pool: with the settings, but variables set by hand win
                 from_settings = get_current_settings().to_environment_variables(exclude_unset=True)
                 serialized[ENVIRONMENT] = {**from_settings, **os.environ}
             context = dump_context(serialized, self._both_sides)
-            known = self._blobs.add(context), flow, settings  # both are kept alive, so that their ids stay theirs
+            known = self._blobs.add(context), flow, settings  # both are kept alive, so that their ids stay unique
             self._contexts[id(flow), id(settings)] = known
         return known[0]
 
     def _context_overrides(self, run: Run) -> bytes:
-        """Return what may differ between two submits: tags, parent task run, assets (rule X1)."""
+        """Return the context that may differ between two submits: tags, parent task run, assets (rule X1)."""
         overrides: dict[str, Any] = {}
         tags = TagsContext.get()
         if tags is not None and tags.current_tags:
@@ -169,7 +169,7 @@ def _serialize_context(flow: FlowRunContext | None, settings: SettingsContext | 
 
 
 def _without_unpicklable(serialized: dict[str, Any], field: str) -> dict[str, Any]:
-    """Return `serialized` without the values of its mapping `field` that cannot be pickled: no task asked for them."""
+    """Return `serialized` without the values of its mapping `field` that cannot be pickled; no task asked for them."""
     kept = dict(serialized.get(field) or {})
     try:
         dumps(kept, what=field)
@@ -185,8 +185,8 @@ def _without_unpicklable(serialized: dict[str, Any], field: str) -> dict[str, An
 def _without_code(work: Work) -> Work:
     """Return a copy of the flow, or of the parent task, without its code.
 
-    No worker calls that code, so that its globals neither have to be picklable nor have to stay as they are. Other
-    attributes that cannot be pickled are left out too, except the task runner, from which a worker makes another.
+    No worker calls that code, so its globals need neither be picklable nor stay as they are. Other attributes that
+    cannot be pickled are left out too, except the task runner, because a worker makes its own from it.
     """
     facts = {name: value for name, value in vars(work).items() if name not in CODE}
     facts.update({name: [] for name in facts if name.endswith("_hooks")})
@@ -204,7 +204,7 @@ def _left_behind(*_: Any, **__: Any) -> NoReturn:
 
 
 def size_hint(value: Any) -> int:
-    """Return about how many bytes `value` holds, if that can be had without computing anything; else 0."""
+    """Return roughly how many bytes `value` holds, if this is known without computing anything, else 0."""
     if isinstance(value, State):  # of an upstream run, with its result
         value = data_of(value)
     if isinstance(value, bytes | bytearray | str):

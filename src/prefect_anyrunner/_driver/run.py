@@ -18,7 +18,7 @@ from prefect_anyrunner._worker.messages import RunRequest, RunResult
 
 
 class Phase(Enum):
-    """Where a run stands in the flow's process."""
+    """The phase of a run, as the flow's process sees it."""
 
     WAITING = "waiting for upstream runs"
     READY = "ready to be sent"
@@ -45,7 +45,7 @@ class Run:
 
     `claim` names one sending of the run: a run that is sent again gets another one, so that a message from an abandoned
     execution is recognised. `handle` is the backend's own future for that sending. A `revoked` run is never sent again.
-    `request` is what travels to a worker, None on threads. `blobs` are the digests of the shared bytes that it names.
+    `request` travels to a worker; it is None on threads. `blobs` are the digests of the shared bytes that it names.
     """
 
     __slots__ = (
@@ -107,7 +107,7 @@ class Run:
         self.phase = to
 
     def record(self, result: RunResult) -> None:
-        """Copy to the task run what its worker counted and timed."""
+        """Copy the counts and times of the worker to the task run."""
         task_run = self.task_run
         task_run.name = result.name
         task_run.run_count = result.attempts
@@ -116,6 +116,6 @@ class Run:
         task_run.total_run_time = result.total_run_time
 
     def drop_inputs(self) -> None:
-        """Let go of arguments and messages: the callbacks of upstream futures keep a run alive after its end."""
+        """Drop arguments and messages, because callbacks of upstream futures keep a run alive after its end."""
         self.parameters, self.wait_for, self.upstreams = {}, None, []
         self.request = self.handle = None

@@ -1,4 +1,4 @@
-"""What makes one runner like another: its settings, declared once, give equality, pickling and duplicates (rule L1)."""
+"""The settings of a runner: declared once, they give equality, pickling and duplicates (rule L1)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Self
 
 
 class Settings:
-    """Mixed into a runner class that declares `settings`.
+    """Mixin for a runner class that declares `settings`.
 
-    `settings` maps each argument of the class's `__init__` to the attribute that holds it, perhaps with dots.
+    `settings` maps each argument of the class's `__init__` to the attribute that holds it, which may contain dots.
     """
 
     settings: ClassVar[Mapping[str, str]]
@@ -24,7 +24,7 @@ class Settings:
         return self.current_settings()
 
     def duplicate(self) -> Self:
-        """Return a new runner with every setting of this one, and with what a subclass has added."""
+        """Return a new runner with every setting of this one, and with the attributes that a subclass has added."""
         twin = type(self).__new__(type(self))
         vars(twin).update(vars(self))
         twin.__setstate__(self.current_settings())
@@ -40,7 +40,7 @@ class Settings:
         return self.current_settings()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # By the class that declares the settings: the `__init__` of a user's subclass may take other arguments.
+        # Through the class that declares the settings, because a user's subclass may take other arguments.
         _declaring_class(self).__init__(self, **state)
 
 

@@ -11,7 +11,7 @@ from prefect_anyrunner._publishing.options import EventOptions
 
 
 class EventArguments(TypedDict, total=False):
-    """The arguments of every runner that stand for what is published; see `EventOptions`."""
+    """The arguments of every runner that control what is published; see `EventOptions`."""
 
     events: str
     events_timeout: float
@@ -20,9 +20,9 @@ class EventArguments(TypedDict, total=False):
 
 
 class SharedArguments(EventArguments, total=False):
-    """The arguments of every runner that stand for the shared settings.
+    """The arguments of every runner for the shared settings.
 
-    `stop_timeout`: seconds until a flow run that is cancelled or ended by a signal waits no longer for its runs.
+    `stop_timeout`: seconds after which a flow run that is cancelled or ended by a signal stops waiting for its runs.
     """
 
     stop_timeout: float
@@ -31,17 +31,17 @@ class SharedArguments(EventArguments, total=False):
 SHARED_SETTINGS: Mapping[str, str] = MappingProxyType(
     {**{name: f"event_options.{name}" for name in EventArguments.__annotations__}, "stop_timeout": "stop_timeout"}
 )
-"""The part of a runner's `settings` that stands for them."""
+"""The entries of a runner's `settings` for the shared settings."""
 
 
 class SharedSettings:
-    """Mixed into every runner."""
+    """Mixin for every runner."""
 
     event_options = EventOptions()
     stop_timeout = STOP_SECONDS
 
     def use_shared(self, *, stop_timeout: float = STOP_SECONDS, **events: Unpack[EventArguments]) -> None:
-        """Set what the arguments say. Raises ValueError for a value that is none."""
+        """Set the shared settings. Raises ValueError for an invalid value."""
         if stop_timeout <= 0:
             raise ValueError(f"stop_timeout={stop_timeout!r} is not above 0; it is a number of seconds.")
         self.stop_timeout = stop_timeout

@@ -16,14 +16,14 @@ from types import FrameType
 from prefect.exceptions import Pause
 
 STOP_SECONDS = 20.0
-"""Seconds that a flow run gets to stop unless its runner says otherwise: Prefect's worker kills it after 30."""
+"""Seconds that a flow run gets to stop unless its runner says otherwise, because Prefect's worker kills it after 30."""
 _ALARM = getattr(signal, "SIGALRM", None)
 """The signal by which Prefect interrupts a flow whose `timeout_seconds` are over; None on Windows."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *([_ALARM] if _ALARM is not None else []))
 
 
 class StopLimit:
-    """The time in which a flow run that is to stop waits: half of it for running bodies, and the rest for the API."""
+    """The time that a stopping flow run may wait: half of it for running bodies, and the rest for the API."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -31,12 +31,12 @@ class StopLimit:
         self._end = 0.0
 
     def begin(self) -> None:
-        """Let the time begin, unless it has begun."""
+        """Start the clock, unless it is running."""
         if self._bodies_end is None:
             self._bodies_end, self._end = time.monotonic() + self.seconds / 2, time.monotonic() + self.seconds
 
     def hurry(self) -> None:
-        """Wait for no body any more. A signal handler may call it."""
+        """Stop waiting for bodies. A signal handler may call it."""
         self.begin()
         self._bodies_end, self._end = 0.0, min(self._end, time.monotonic() + self.seconds / 2)
 
@@ -45,7 +45,7 @@ class StopLimit:
         return max((self._bodies_end or 0.0) - time.monotonic(), 0.0)
 
     def left(self) -> float:
-        """Return the seconds until the flow run waits for nothing any more."""
+        """Return the seconds until the flow run stops waiting for anything."""
         return max(self._end - time.monotonic(), 0.0)
 
 
@@ -58,12 +58,12 @@ def signals_held_back(on_signal: Callable[[], None] = _nothing) -> Iterator[None
     """Hold back a SIGINT, a SIGTERM or an alarm until the block ends, because it would leave processes behind.
 
     `on_signal` is called when a SIGINT or SIGTERM arrives, in its handler. A second one of these is not held back.
-    Signals arrive only in the main thread; in any other one, this does nothing.
+    Signals arrive only in the main thread; in any other thread, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # One that is ignored stays so, and one that Python does not know is left to those who set it.
+    # An ignored signal stays ignored, and a handler that was not set from Python stays in place.
     before = {number: found for number in _SIGNALS if (found := signal.getsignal(number)) not in (None, signal.SIG_IGN)}
     held: list[int] = []
 
@@ -87,14 +87,14 @@ def signals_held_back(on_signal: Callable[[], None] = _nothing) -> Iterator[None
         yield
     finally:
         for number, handler in before.items():
-            if signal.getsignal(number) is note:  # else somebody has set another one meanwhile
+            if signal.getsignal(number) is note:  # else another handler was set meanwhile
                 signal.signal(number, handler)
         if held:
             signal.raise_signal(held[0])
 
 
 def is_signal(exc_type: type[BaseException] | None) -> bool:
-    """Return whether a flow run that ends by such an exception is to stop what runs: Ctrl-C, SIGTERM, `sys.exit()`."""
+    """Return whether running bodies must stop if this exception ends the flow run: Ctrl-C, SIGTERM, `sys.exit()`."""
     return exc_type is not None and not issubclass(exc_type, Exception | Pause)
 
 
@@ -107,7 +107,7 @@ def finish_until_stopped(
 ) -> None:
     """Call `finish` with the exception that ends the flow run, and once more if a signal arrives meanwhile.
 
-    `stop`: what runs is to be stopped whatever the exception is, because the flow run is cancelled or its time is over.
+    `stop`: running bodies must stop whatever the exception is, because the flow run was cancelled or has timed out.
     """
     if not stop and not is_signal(exc_type):
         try:

@@ -21,7 +21,7 @@ from prefect_anyrunner._publishing.runner_events import RunnerEvents
 
 
 class Stopping:
-    """How the runs of one started runner are stopped."""
+    """Stops the runs of one started runner."""
 
     def __init__(
         self, ledger: RunLedger, hooks: RunnerHooks, events: RunnerEvents, limit: StopLimit, logger: logging.Logger
@@ -33,7 +33,7 @@ class Stopping:
         self._logger = logger
 
     def cancel(self, task_run_ids: Sequence[UUID], *, running: bool) -> list[bool]:
-        """Cancel runs, with one message to the engine for all; return for each whether it is (rule K1).
+        """Cancel runs, with one message to the engine for all; return for each whether this had an effect (rule K1).
 
         A run that has not started never starts. A run that has started is asked to stop if `running`.
         """
@@ -43,7 +43,7 @@ class Stopping:
         sent = [run for run in runs if run.phase is Phase.SENT]
         done |= self._end_revoked(sent, NOT_STARTED)
         if running:
-            # The run that calls this comes last: on threads, it is interrupted at once.
+            # The run that calls this comes last, because on threads it is interrupted at once.
             caller = TaskRunContext.get()
             for run in sorted(sent, key=lambda run: caller is not None and run.id == caller.task_run.id):
                 if run.id not in done and run.phase is not Phase.ENDED:
@@ -52,7 +52,7 @@ class Stopping:
         return [run_id in done for run_id in task_run_ids]
 
     def cancel_flow(self) -> None:
-        """Start nothing more, and stop what runs: somebody has cancelled the flow run in the API (rule Q1)."""
+        """Start nothing more and stop running bodies, because the flow run was cancelled in the API (rule Q1)."""
         self._ledger.closing = True
         self.limit.begin()
         self.cancel([run.id for run in self._ledger.open_runs()], running=True)
@@ -81,9 +81,9 @@ class Stopping:
         return {run.id for run in revoked}
 
     def finish_children(self, *, stop: bool) -> None:
-        """Wait until every run has ended: the runs of a task do not outlive it on a worker (rules S1, N1).
+        """Wait until every run has ended, because the runs of a task do not outlive it on a worker (rules S1, N1).
 
-        `stop`: cancel them first. The runner of a task calls this, whose worker serves others meanwhile.
+        `stop`: cancel them first. The runner of a task calls this; its worker serves other runs meanwhile.
         """
         while futures := [run.future for run in self._ledger.open_runs()]:
             if stop:
@@ -97,8 +97,8 @@ class Stopping:
     def finish(self, *, stop: bool, by_signal: bool) -> None:
         """Bring every run to its end when the flow run ends (rule E1).
 
-        A run that has started is let finish; one that has not is cancelled. `stop`: running bodies are asked to stop as
-        well, because a signal ends the flow run, its time is over or it was cancelled (rule Q1).
+        A run that has started may finish; one that has not is cancelled. `stop`: running bodies are asked to stop as
+        well, because a signal ends the flow run, it has timed out or it was cancelled (rule Q1).
         """
         self._ledger.closing = True
         open_runs = self._ledger.open_runs()
@@ -132,14 +132,14 @@ class Stopping:
         self._events.finish(left=self.limit.left if by_signal else None)
 
     def _wait_for_bodies(self) -> None:
-        """Wait until every run has ended, as long as bodies may take to stop, and end the runs of the others."""
+        """Wait for as long as bodies may take to stop, then end the runs of those that have not stopped."""
         if self._ledger.wait_idle(self.limit.left_for_bodies):
             return
         runs = self._ledger.open_runs()
         self._ledger.left_running = True
         for run in runs:
             self._ledger.end(run, cancelled(NOT_STOPPED))
-            self._events.leave_out(run.id)  # its body may end all the same
+            self._events.leave_out(run.id)  # its body may still end
         if runs:
             self._logger.warning(
                 "%d task %s not stopped, now shown as Cancelled, and perhaps still running (stop_timeout=%g).",

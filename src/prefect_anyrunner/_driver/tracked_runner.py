@@ -43,12 +43,12 @@ from prefect_anyrunner._worker.messages import RunResult
 
 _NOT_STARTED = "Task runner is not started: use it in a `with` block, or as the task runner of a flow."
 _RESENDS = 20
-"""How often a run that never started is sent again when the workers that held it die, before it counts as crashed."""
+"""Number of times that a run that never started is sent again after its worker died, before it counts as crashed."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a started runner consists of, made anew each time it starts."""
+    """The parts of a started runner, made anew each time it starts."""
 
     ledger: RunLedger
     upstreams: UpstreamWaiter
@@ -58,7 +58,7 @@ class Parts:
 
 
 class TrackedRunner(SharedSettings, Settings, RunnerHooks):
-    """Mixed into a stock task runner: `submit`, `map`, and a truthful end for every run."""
+    """Mixin for a stock task runner: `submit`, `map`, and a truthful end for every run."""
 
     # The stock class that this is mixed into has these.
     logger: logging.Logger
@@ -85,10 +85,10 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
         return True
 
     def release(self, run: Run) -> None:
-        """Let go of what was stored for `run`, which has ended."""
+        """Release the data stored for `run`, which has ended."""
 
     def end_map(self, scope: MapScope) -> None:
-        """Let go of what the runs of a `map` shared, now that all of them have been submitted."""
+        """Release the data that the runs of a `map` share, now that all of them have been submitted."""
 
     # --- start and stop ------------------------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
 
     @property
     def run_events(self) -> RunnerEvents:
-        """What this runner publishes in the API. Raises RuntimeError if it was never started."""
+        """The events that this runner publishes in the API. Raises RuntimeError if it was never started."""
         return self._started_parts().events
 
     def _started_parts(self) -> Parts:
@@ -159,8 +159,8 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
     ) -> AnyFuture[Any]:
         """Submit one task run and return its future at once.
 
-        The arguments are Prefect's. Nothing that they hold makes this raise (rule V1); `RuntimeError` if the runner is
-        not started.
+        The arguments are Prefect's. Nothing that they hold makes this raise (rule V1). Raises `RuntimeError` if the
+        runner is not started.
         """
         if not self._started:
             raise RuntimeError(_NOT_STARTED)
@@ -179,7 +179,7 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
         wait_for: Iterable[PrefectFuture[Any]] | None = None,
     ) -> PrefectFutureList[AnyFuture[Any]]:
         """Submit one run for each element; those that can start at once go to the engine in ever larger batches."""
-        # Iterators are read to their ends now: what an iterator submits, and perhaps waits for, is not part of the map.
+        # Iterators are exhausted first: the runs that an iterator submits, or waits for, are not part of the map.
         parameters = {name: list(value) if isinstance(value, Iterator) else value for name, value in parameters.items()}
         scope, token = enter_map(self)
         try:
@@ -281,7 +281,7 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
             self.on_worker_lost(run, f"its worker was lost while it ran ({why})", started=True)
 
     def on_worker_lost(self, run: Run, why: str, *, started: bool, cause: BaseException | None = None) -> None:
-        """Take in that the worker of `run` is gone: a started run is crashed, unless reruns are allowed (C2-C4)."""
+        """Handle the loss of the worker of `run`: a started run crashes, unless reruns are allowed (C2-C4)."""
         ledger = self.ledger
         allowed = run.reruns < self.rerun_lost if started else run.sends < _RESENDS
         if allowed and not ledger.closing and not run.cancel_requested:
@@ -304,7 +304,7 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
             self.end(run, ends.crashed(run, why, cause))
 
     def on_engine_lost(self, why: str, cause: BaseException | None = None) -> None:
-        """End every run that was sent: the engine itself is gone, so that nothing will report them."""
+        """End every run that was sent, because the engine itself is gone and nothing will report them."""
         for run in self.ledger.open_runs():
             if run.phase is Phase.SENT:
                 self.end(run, ends.crashed(run, why, cause))
@@ -312,11 +312,11 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
     # --- stopping ------------------------------------------------------------------------------------------------
 
     def cancel_runs(self, task_run_ids: Sequence[UUID], *, running: bool) -> list[bool]:
-        """Cancel runs with one message to the engine for all; return for each whether it is. See `AnyFuture.cancel`."""
+        """Cancel runs with one message to the engine for all; return for each what `AnyFuture.cancel` returns."""
         return self._started_parts().stopping.cancel(task_run_ids, running=running)
 
     def cancel_all(self) -> None:
-        """Cancel every run that has not ended; what runs is asked to stop (rule K1)."""
+        """Cancel every run that has not ended; running bodies are asked to stop (rule K1)."""
         if self._parts is not None:
             self.cancel_runs([run.id for run in self.ledger.open_runs()], running=True)
         stock = getattr(super(), "cancel_all", None)
@@ -326,14 +326,14 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
     def finish_children(self, *, stop: bool) -> list[Taken]:
         """Wait until every run that was submitted here has ended; see `Stopping.finish_children`.
 
-        Returns the ends that the API has not been seen to record: the flow's process takes care of them, because this
-        one may end before it sees that.
+        Returns the ends that the API has not been seen to record. The flow's process takes care of them, because this
+        process may end before they are recorded.
         """
         self._started_parts().stopping.finish_children(stop=stop)
         return self.run_events.take()
 
     def finish(self, exc_type: type[BaseException] | None) -> None:
-        """Bring every run to its end, when the flow run ends by an exception of this type or by none (rule E1)."""
+        """Bring every run to its end when the flow run ends, by an exception of this type or without one (rule E1)."""
         parts = self._started_parts()
         by_signal = is_signal(exc_type)
         parts.stopping.finish(stop=by_signal or parts.watch.is_over(), by_signal=by_signal)

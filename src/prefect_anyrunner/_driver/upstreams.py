@@ -1,4 +1,4 @@
-"""What a run depends on: wait for it, be blocked by it, and name the root of a failure (rules U1-U3)."""
+"""The upstream runs of a run: wait for them, find those that block it, and name the root of a failure (rules U1-U3)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _SCALARS = (int, float, str, bool, bytes, type(None))
 
 
 class UpstreamWaiter:
-    """Waits for the upstream runs of runs, and holds no worker meanwhile.
+    """Waits for the upstream runs of each run, without holding a worker.
 
     `on_ready(run)` is called once all upstream runs of `run` have ended: at once in the calling thread, or later in a
-    thread of this waiter, because the thread that ends an upstream run belongs to that one's runner. `on_error(run,
-    error)` gets what `on_ready` raised in that thread.
+    thread of this waiter, because the thread that ends an upstream run belongs to the runner of that run. If
+    `on_ready` raises in that thread, `on_error(run, error)` is called.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class UpstreamWaiter:
         self._thread: threading.Thread | None = None
 
     def watch(self, run: Run) -> None:
-        """Find what `run` depends on, and call `on_ready` once that has ended."""
+        """Find the upstream runs of `run`, and call `on_ready` once they have ended."""
         run.upstreams = find_upstreams(run.parameters, run.wait_for)
         unfinished = [each for each in run.upstreams if isinstance(each, PrefectFuture) and not has_ended(each)]
         if not unfinished:
@@ -66,7 +66,7 @@ class UpstreamWaiter:
                 future.add_done_callback(one_ended)
 
     def stop(self) -> None:
-        """End the thread of this waiter, once no run waits any more."""
+        """End the thread of this waiter, once no run is waiting."""
         if self._thread is not None:
             self._ready.put(None)
             self._thread.join()
@@ -105,7 +105,7 @@ def find_upstreams(parameters: dict[str, Any], wait_for: Any) -> list[Any]:
 
 
 def blockers(parameters: dict[str, Any], wait_for: Any) -> list[Any]:
-    """Return the ended futures and states among the arguments that keep a task from running, as Prefect sees it."""
+    """Return the ended futures and states among the arguments that keep a task from running by Prefect's rules."""
     found: list[Any] = []
 
     def visit(expr: Any, context: dict[str, Any]) -> Any:
@@ -125,7 +125,7 @@ def blockers(parameters: dict[str, Any], wait_for: Any) -> list[Any]:
 
 
 def root_causes(blocking: list[Any]) -> tuple[tuple[UUID, ...], UpstreamTaskError]:
-    """Return the ids of the runs that are the root of a blocked run, and the error that names the first (rule U1)."""
+    """Return the ids of the runs at the root of a blocked run, and the error that names the first (rule U1)."""
     roots: dict[UUID, tuple[str, BaseException | None]] = {}
     for each in blocking:
         outcome = each.outcome() if isinstance(each, AnyFuture) else None

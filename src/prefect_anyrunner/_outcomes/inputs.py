@@ -18,11 +18,11 @@ from prefect_anyrunner._outcomes.lazy_value import LazyValue
 VARIABLE = "ANYRUNNER_INPUTS"
 """The environment variable of the flow's process that hides all arguments if it is `hide`."""
 MAX_INPUTS = 160
-"""Characters of all arguments of one run."""
+"""Maximum number of characters for all arguments of one run."""
 MAX_ARGUMENT = 60
-"""Characters of one argument."""
+"""Maximum number of characters for one argument."""
 MAX_READ = 10_000
-"""Characters of a text, or bytes, above which only the length is shown, because hiding secrets reads all of it."""
+"""Number of characters above which only the length of a text is shown, because hiding secrets reads all of it."""
 
 _NO_REPR: Any = object.__repr__
 _KEY = re.compile(r"(^|_)keys?$", re.I)
@@ -76,7 +76,7 @@ class _ShortRepr(reprlib.Repr):
         name = type(value).__name__
         if isinstance(getattr(value, "shape", None), tuple):  # the repr of an array or a table may take long
             return f"<{name} of shape {value.shape}>"
-        if type(value).__repr__ is _NO_REPR:  # the address in it helps nobody
+        if type(value).__repr__ is _NO_REPR:  # the address in it is of no use
             return f"<{name}>"
         return clipped(_without_pairs(repr(value)), self.maxother)
 

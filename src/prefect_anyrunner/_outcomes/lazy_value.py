@@ -1,4 +1,4 @@
-"""A result that stays where it is until somebody asks for it."""
+"""A result that stays where it is until it is asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect_anyrunner._base.errors import CannotTravel
 
 
 class LazyValue:
-    """A value that is loaded when somebody asks for it, once.
+    """A value that is loaded once, when it is first asked for.
 
     The first `get()` calls `load` without arguments, keeps its result and drops `load`. If `load` raises, the caller
     gets the error and the next `get()` tries again; but `MissingResult` and `CannotTravel` are final, and each further

@@ -25,15 +25,15 @@ class Outcome:
     """What became of one task run.
 
     `index` is its place in submission order, `path` its place in a nested argument: `("load", 3)` in `{"load": [...]}`.
-    `map_index` is its place in the `map` that submitted it, None where none did or a stock runner does not tell.
-    `error` is what stands in a `TaskRunsFailed`: when FAILED the exception that the body raised, else one of Prefect's
-    (`CrashedRun`, `CancelledRun`, `UpstreamTaskError`, `UnfinishedRun`); None when COMPLETED. `upstream` names the runs
-    to blame when BLOCKED. `inputs` are the arguments of a run that failed, crashed or was cancelled, as a short text
+    `map_index` is its place in the `map` that submitted it, None if none did or a stock runner does not record it.
+    `error` is the member of a `TaskRunsFailed`: if FAILED, the exception that the body raised, else one of Prefect's
+    (`CrashedRun`, `CancelledRun`, `UpstreamTaskError`, `UnfinishedRun`); None if COMPLETED. `upstream` names the runs
+    to blame if BLOCKED. `inputs` are the arguments of a run that failed, crashed or was cancelled, as a short text
     without secrets; empty on stock runners.
 
-    Two outcomes are equal when they tell the same: place, run, status, value, type and args of the error (rule O2).
-    Times, worker, runner and inputs are left out. Pickled, an outcome carries its value (made first, if it was lazy)
-    and its error (a stand-in if it cannot travel); its `state` goes without data, which would be the same things again.
+    Two outcomes are equal if their place, run, status, value, and type and args of the error are equal (rule O2).
+    Times, worker, runner and inputs are left out. A pickled outcome carries its value (fetched first, if it was lazy)
+    and its error (a stand-in if it cannot travel). Its `state` has no data, because that would repeat value and error.
     """
 
     index: int = 0
@@ -56,7 +56,7 @@ class Outcome:
 
     @property
     def value(self) -> Any:
-        """What the body returned; None unless COMPLETED.
+        """The value that the body returned; None unless COMPLETED.
 
         Raises `CannotTravel` if the value cannot be rebuilt here, `MissingResult` if it was lost with its worker.
         """
@@ -85,14 +85,14 @@ class Outcome:
         return replace(self, status=status, error=error, state=state, _value=None)
 
     def placed(self, index: int, path: tuple[int | str, ...]) -> Outcome:
-        """Return this outcome as that of another place in an argument."""
+        """Return this outcome at another place in an argument."""
         other = object.__new__(Outcome)
         vars(other).update(vars(self), index=index, path=path)  # `replace` takes six times as long
         return other
 
     @property
     def is_without_value(self) -> bool:
-        """Whether it is known that nobody can have the value: it was lost with its worker, or cannot be rebuilt."""
+        """Whether the value is known to be unavailable: it was lost with its worker, or cannot be rebuilt."""
         return isinstance(self._value, LazyValue) and self._value.error is not None
 
     def __eq__(self, other: object) -> bool:
@@ -145,5 +145,5 @@ def _same(one: Any, other: Any) -> bool:
         return True
     try:
         return bool(one == other)
-    except Exception:  # an array has no truth, a stranger's __eq__ may do anything: not known to be equal
+    except Exception:  # an array has no truth value, and any __eq__ may raise: not known to be equal
         return False

@@ -1,4 +1,4 @@
-"""Bulk questions about task runs to the Prefect API."""
+"""Bulk queries about task runs to the Prefect API."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ logger = get_logger("anyrunner")
 PAGE = 200
 """Task runs per request: the limit of the server."""
 LATE = 1.5
-"""Seconds to wait until a run that has ended is in the API: events take their time to arrive."""
+"""Seconds to wait until a run that has ended is in the API, because events take some time to arrive."""
 _OPEN = [StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED]
 
 
 def own_client() -> SyncPrefectClient:
     """Return a new client, with the current settings, to be used in a `with` block.
 
-    Within a flow run, Prefect gives out the client of the flow run, which is closed with that.
+    Within a flow run, Prefect would return the client of the flow run, which is closed with it.
     """
     return get_client(sync_client=True, httpx_settings={})
 
@@ -66,7 +66,7 @@ def of_flow_run(
 
 
 def reachable() -> bool:
-    """Return whether an API is configured: without one, Prefect would start a server of its own for a question."""
+    """Return whether an API is configured: without one, Prefect would start a server of its own for a query."""
     return bool(PREFECT_API_URL.value()) or EngineContext.get() is not None or TaskRunContext.get() is not None
 
 

@@ -1,11 +1,11 @@
-"""The flow run around the calling code: whose it is, and the runner that it uses."""
+"""The flow run around the calling code, and the spec of its runner."""
 
 from __future__ import annotations
 
 from prefect.context import FlowRunContext, TaskRunContext
 
 SPEC_ATTRIBUTE = "_anyrunner_spec"
-"""Attribute of the task runner of a flow run: the spec that it was built from, if it was built from one."""
+"""Attribute of a flow run's task runner that holds the spec it was built from, if there was one."""
 
 
 def current_flow_run() -> FlowRunContext | None:

@@ -25,27 +25,27 @@ from prefect_anyrunner._base.errors import AnyRunnerError, BackendUnavailable, S
 from prefect_anyrunner._prefect.private import wait_until_events_are_sent
 
 _WRONG = (SpecError, BackendUnavailable)
-"""Errors that the same flow would meet again: they make it Failed, and its retries are left out."""
+"""Errors that a retry would meet again: they make the flow run Failed, and its retries are left out."""
 _STARTS: tuple[CodeType, ...] = tuple(
     inspect.unwrap(engine.setup_run_context).__code__ for engine in (FlowRunEngine, AsyncFlowRunEngine)
 )
 """The functions of Prefect in which a flow run starts its task runner."""
 _EVENTS_SECONDS = 2.0
-"""Seconds for the events of the flow run, because a script that ends with some unsent says so below the error."""
+"""Seconds to wait for the events of the flow run: a script that ends with unsent ones logs so below the error."""
 _BETWEEN = ("prefect_anyrunner", "contextlib")
-"""Packages whose functions stand between such a function and the error."""
+"""Packages whose functions are on the stack between such a function and the error."""
 
 
 def end_flow_run_instead(error: Exception) -> bool:
-    """End the flow run that is starting a runner in the calling thread by `error`, as soon as its function is called.
+    """End with `error` the flow run that is starting a runner in the calling thread, once its function is called.
 
-    Returns False if no flow run is starting one here: then the caller raises the error. It is Failed if the runner is
-    wrong, else Crashed, unless the flow has retries left, which are used first.
+    Returns False if no flow run is starting one here; the caller then raises the error. The flow run is Failed if its
+    runner is wrong. Otherwise it is Crashed, once the flow has no retries left.
     """
     engine = _starting_engine()
     if engine is None:
         return False
-    if isinstance(error, AnyRunnerError):  # its sentence says everything, so that no other traceback stands above it
+    if isinstance(error, AnyRunnerError):  # its text says everything, so that no other traceback is shown above it
         error.__cause__, error.__suppress_context__ = None, True
     error = error.with_traceback(None)
     if engine.flow.isgenerator:
@@ -94,14 +94,14 @@ def _refusal_async(engine: Any, flow: Any, error: Exception) -> Any:
 
 
 def _ended(engine: Any, state: State[Any], error: Exception) -> State[Any]:
-    engine.short_circuit = True  # the engine proposes what is returned here, and that is done already
-    engine._raised = error  # it raises this as it is, where a state is opened by a dozen more functions
+    engine.short_circuit = True  # else the engine would propose the returned state again
+    engine._raised = error  # raised as it is: taking it from a state would add a dozen frames
     wait_until_events_are_sent(_EVENTS_SECONDS)
     return state
 
 
 def _end_now(engine: Any, error: Exception) -> None:
-    """End the flow run at once: the engine takes the function of a generator from elsewhere."""
+    """End the flow run at once, because the engine takes the function of a generator from elsewhere."""
     state = _state(error)
     with get_client(sync_client=True) as client:
         engine.flow_run.state = propose_state_sync(client, state, flow_run_id=engine.flow_run.id, force=True)

@@ -3,8 +3,8 @@
 Unpickling a whole TaskRun calls a constructor for each nested model, id and timestamp. On a worker, that took half
 of the time outside Prefect's task engine, although most fields are the same in all runs of a task.
 
-All that we know of pydantic's insides is in this file. `tests/unit/prefect/test_pydantic_names.py` fails with a
-sentence when a release moves it.
+Only this file relies on pydantic's internals. `tests/unit/prefect/test_pydantic_names.py` fails with a clear message
+when a release changes them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 M = TypeVar("M", bound=BaseModel)
 _OWN = (list, dict, set)
-"""Types of values that can change, so that two models never share one."""
+"""Mutable types: two models never share a value of these."""
 _new, _set = object.__new__, object.__setattr__
 
 
@@ -48,7 +48,7 @@ def differences(model: BaseModel, template: BaseModel) -> tuple[Any, ...] | None
 
 
 def restored(changes: tuple[Any, ...], template: BaseModel) -> Any:
-    """Return the model whose differences from `template` are `changes`; the two share no value that can change."""
+    """Return the model whose differences from `template` are `changes`; the two share no mutable value."""
     fields, ids, models = changes
     for name, number in ids.items():
         one = fields[name] = _new(UUID)  # as pickle does: `__init__` would check it again

@@ -10,9 +10,9 @@ _ANY = UUID(int=0)
 
 
 def task_run_pages() -> str | None:
-    """Return what stands before the id in the address of a task run's page; None if no UI is known.
+    """Return the part of the address of a task run's page before the id; None if no UI is known.
 
-    It is asked once for many runs, because Prefect takes 0.2 ms to build one address.
+    Call it once for many runs, because Prefect takes 0.2 ms to build one address.
     """
     address = url_for("task-run", obj_id=_ANY)
     return address.removesuffix(str(_ANY)) if address else None

@@ -1,4 +1,4 @@
-"""Every private name of Prefect that we import or read, because none of them has a public twin.
+"""Every private name of Prefect that we import or read, because none of them has a public equivalent.
 
     create_task_run            builds a local `TaskRun` as Prefect's engine does: name, keys, inputs, parents, tags.
                                `Task.create_local_run` is asynchronous, and opens a client for each call.
@@ -9,11 +9,11 @@
     final_state                reads the last state from one of Prefect's futures without asking the API.
     unsent_events              counts the events that wait to be sent; the public function waits for them without limit.
     wait_until_events_are_sent  waits for them, for some seconds at most.
-    forget_unsent_events       takes events back that Prefect would try to send until the process may end.
+    forget_unsent_events       removes events that Prefect would otherwise try to send before the process ends.
     raise_if_suspended         stops a suspended flow run; each of Prefect's futures calls it after a wait.
 
-`tests/unit/prefect/test_prefect_names.py` fails with a sentence when a release moves one of these, or one of the
-attributes of the stock runners that the subclasses in `backends` use, or of the flow engine that `flow_start.py` uses.
+`tests/unit/prefect/test_prefect_names.py` fails with a clear message when a release moves one of these, or one of
+the attributes of the stock runners that `backends` uses, or of the flow engine that `flow_start.py` uses.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def error_in(state: State[Any]) -> BaseException:
 
 
 def final_state(future: Any) -> State[Any] | None:
-    """Return the state in which a future has ended, or None as long as the future does not hold it."""
+    """Return the final state that a future holds, or None if it does not hold one yet."""
     state = getattr(future, "_final_state", None)
     return state if isinstance(state, State) else None
 
@@ -77,9 +77,9 @@ def unsent_events() -> int:
 
 
 def forget_unsent_events(ids: Collection[UUID]) -> None:
-    """Take the events with these ids out of the queue of events to send.
+    """Remove the events with these ids from the queue of events to send.
 
-    While the API does not answer, Prefect tries some ten seconds for each, also when the process is to end.
+    While the API does not answer, Prefect tries about ten seconds for each, even when the process is about to end.
     """
     worker = EventsWorker.instance()
     events = worker._queue

@@ -81,7 +81,8 @@ def held_error(state: State[Any]) -> BaseException | None:
 def error_of(state: State[Any]) -> BaseException | None:
     """Return the exception that a failed, crashed or cancelled state stands for; None for any other state.
 
-    The state may come from a body, with any data. Then the error is Prefect's for this status, with the cause.
+    A body may return a state with any data. If no exception can be read from it, the error is Prefect's for this
+    status, with the cause.
     """
     status = status_of(state)
     if status not in (Status.FAILED, Status.CRASHED, Status.CANCELLED):
@@ -166,5 +167,5 @@ def put_state(task_run: TaskRun, state: State[Any]) -> None:
 
 
 def moment(value: Any) -> datetime | None:
-    """Return the time of a task run's field, which Prefect declares as more than a datetime."""
+    """Return the time in a task run's field, or None; Prefect declares such fields with a wider type."""
     return value if isinstance(value, datetime) else None

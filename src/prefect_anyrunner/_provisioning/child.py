@@ -1,4 +1,4 @@
-"""A child process that takes messages, sends messages, and is stopped together with all that it has started."""
+"""A child process that takes messages, sends messages, and is stopped together with everything that it has started."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Child:
                     return self._pipe.recv()
             except (EOFError, OSError):
                 break
-            # A process that the child has forked may hold the pipe open, so its end alone is no sign.
+            # A process that the child has forked may hold the pipe open, so an open pipe does not mean a live child.
             if self._process.poll() is not None and not self._pipe.poll(0):
                 break
         else:
@@ -84,7 +84,7 @@ class Child:
     def stop(self, *, by: int = signal.SIGTERM, seconds: float = STOP_SECONDS, keep_output: Path | None = None) -> None:
         """Send the child a signal if it is running, kill what is left after `seconds`, and remove the folder.
 
-        `keep_output`: the file that its output is copied to before.
+        `keep_output`: the file that its output is copied to first.
         """
         stop_process(self._process, by=by, seconds=seconds)
         self._pipe.close()
@@ -119,7 +119,7 @@ class Parent:
 
 
 def stop_process(process: subprocess.Popen[bytes], *, by: int = signal.SIGTERM, seconds: float = STOP_SECONDS) -> None:
-    """End a process that was started in a session of its own, and whatever it has left behind in that session."""
+    """End a process that was started in a session of its own, and everything that it has left behind there."""
     if sys.platform == "win32":  # there are no sessions, and no signal that asks a process to end
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True)
         process.wait()

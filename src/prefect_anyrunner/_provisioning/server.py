@@ -20,7 +20,7 @@ from prefect_anyrunner._base.errors import AnyRunnerError
 from prefect_anyrunner._provisioning.child import STOP_SECONDS, stop_process
 
 STARTUP_SECONDS = 120
-"""Seconds that the server gets to start: it creates its database first, on a machine that may be busy."""
+"""Seconds for the server to start, because it creates its database first, perhaps on a busy machine."""
 
 
 _GUARD = """
@@ -55,7 +55,7 @@ The system closes the input as well when the process that holds it is killed, so
 def guarded(
     command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` until the block ends or this process does, however it does; yield the guard that runs it.
+    """Run `command` until the block ends, or until this process ends in any way; yield the guard that runs it.
 
     Its output goes to `log`. The guard ends by itself, with the command's exit code, when the command ends.
     """
@@ -114,7 +114,7 @@ def server_environment() -> Iterator[dict[str, str]]:
         }
         port = free_port()
         with prefect_server(port, Path(folder, "server.log"), {**os.environ, **environment}):
-            # Without an address of the UI, failures name no pages: the server has none, and ends with the block.
+            # An empty address keeps failures from naming pages: the server has no UI, and ends with the block.
             yield {**environment, "PREFECT_API_URL": api_url(port), "PREFECT_UI_URL": ""}
 
 

@@ -21,13 +21,13 @@ from prefect_anyrunner._publishing.unsent_file import unsent_files
 
 @dataclass
 class Accounts:
-    """What the API has of one flow run.
+    """The records of one flow run in the API.
 
     `open`: task runs without an end, although the flow run has ended. `ended_twice`: task runs with several final
     states. `missing`: ids of task runs that others name as their input or parent, and that the API does not have.
     `files`: files of this machine that keep ends which the API has not recorded. `journals`: files of this machine that
-    say what the flow's process knew; by them, `unrecorded` are task runs that the API does not have, and
-    `ended_otherwise` are those that ended in another state there, with both ends.
+    list the task runs that the flow's process knew. By them, `unrecorded` are task runs that the API does not have,
+    and `ended_otherwise` are those that ended in another state there, each with its end in the journal.
     """
 
     flow_run: FlowRun
@@ -43,13 +43,13 @@ class Accounts:
 
     @property
     def balance(self) -> bool:
-        """Whether every task run that is known of has ended once."""
+        """Whether every known task run has ended exactly once."""
         return not (
             self.open or self.ended_twice or self.missing or self.files or self.unrecorded or self.ended_otherwise
         )
 
     def end_of(self, run: TaskRun) -> State[Any] | None:
-        """Return the end of a task run by the journals, None if they have none."""
+        """Return the end of a task run in the journals, None if they have none."""
         known = self.known.get(run.id)
         return known.end if known is not None else None
 
@@ -85,7 +85,7 @@ def read_accounts(client: SyncPrefectClient, flow_run: FlowRun, *, histories: bo
 
 
 def repair(client: SyncPrefectClient, accounts: Accounts) -> None:
-    """Give each open task run the end that a journal says, else Cancelled if it had not started, else Crashed.
+    """Give each open task run its end from a journal, else Cancelled if it had not started, else Crashed.
 
     Raises `httpx.HTTPError`.
     """

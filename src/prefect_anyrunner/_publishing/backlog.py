@@ -1,4 +1,4 @@
-"""Changes that wait until the server has room: small in memory, and beyond a number of them in a file."""
+"""Changes that wait until the server has room: small in memory, and beyond a certain number in a file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from prefect_anyrunner._publishing.change import Change
 S = TypeVar("S")
 
 AS_THEY_ARE = 200
-"""Changes that wait as they are; those that come later are packed, because more of them will wait for longer."""
+"""Number of changes that wait unpacked. Later ones are packed, because more of them will wait longer."""
 IN_MEMORY = 10_000
-"""Changes that wait in memory, some half a kilobyte each; those that come later wait in a temporary file."""
+"""Number of changes that wait in memory, about half a kilobyte each. Later ones wait in a temporary file."""
 _HEAD = struct.Struct("<QQI")
-"""In the file, before each change: its number, the number of its source, and its length in bytes."""
+"""Header of each change in the file: its number, the number of its source, and its length in bytes."""
 
 
 class Waiting(NamedTuple, Generic[S]):
@@ -46,7 +46,7 @@ class Waiting(NamedTuple, Generic[S]):
 
 
 class Backlog(Generic[S]):
-    """Changes in the order in which they came. It is not safe for threads."""
+    """Changes in the order in which they came. It is not thread-safe."""
 
     def __init__(self) -> None:
         self._memory: deque[Waiting[S]] = deque()
@@ -108,7 +108,7 @@ class Backlog(Generic[S]):
             self._memory.append(Waiting(number, self._sources[source], self._file.read(length)))
             self._in_file -= 1
         self._read_at = self._file.tell()
-        if not self._in_file:  # the file starts anew, so that it does not grow for as long as the flow runs
+        if not self._in_file:  # the file starts anew, so that it does not grow while the flow runs
             self._file.close()
             self._file, self._read_at = None, 0
             self._sources.clear()

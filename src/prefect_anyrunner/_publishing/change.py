@@ -48,7 +48,7 @@ class Change:
         return status_of(self.state) is not Status.UNFINISHED
 
     def kept(self) -> Change:
-        """Return the change as it is now: it keeps no result and does not change any more."""
+        """Return a snapshot of the change, without the results of its states."""
         return replace(
             self,
             task_run=copy_with(self.task_run, {"state": None}),
@@ -74,7 +74,7 @@ class Change:
 
     @classmethod
     def from_json(cls, line: str) -> Change:
-        """Return the change of one line of JSON. Raises ValueError if the line is none."""
+        """Return the change of one line of JSON. Raises ValueError if the line is not a change."""
         parts = json.loads(line)
         before, metadata = parts.get("before"), parts.get("metadata")
         return cls(
@@ -85,7 +85,7 @@ class Change:
         )
 
     def emit(self) -> None:
-        """Emit the event of this change in the current context. It names its inputs only if they fit into the event."""
+        """Emit the event of this change in the current context. The event names the run's inputs only if they fit."""
         state = self.state
         if self.metadata is not None:
             state = with_data(state, ResultRecord(metadata=self.metadata, result=None))
@@ -120,7 +120,7 @@ def change_to(task_run: TaskRun, state: State[Any], metadata: ResultRecordMetada
 
 
 def _event_of(state: State[Any]) -> Any:
-    """Return what an event must know of the event that it follows: the event of a state has its id and its time."""
+    """Return the facts of the event that another one follows: the event of a state has the id and time of the state."""
     return SimpleNamespace(id=state.id, occurred=state.timestamp)
 
 

@@ -1,4 +1,4 @@
-"""How many runs have completed, as one progress artifact: with `events=failures` the API has no other trace of them."""
+"""The number of completed runs, as a progress artifact: with `events=failures`, the API has no other trace of them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CompletedCount:
             return due
 
     def publish(self) -> None:
-        """Create or update the artifact. An API that does not answer is logged, and changes nothing else."""
+        """Create or update the artifact. A failure is logged and has no other effect."""
         with self._lock:
             completed, expected = self._completed, self._expected
         if not expected or FlowRunContext.get() is None:  # an artifact belongs to a flow run
@@ -57,5 +57,5 @@ class CompletedCount:
                 self._artifact = cast(UUID, create_progress_artifact(**values))
             else:
                 update_progress_artifact(self._artifact, **values)
-        except Exception as exc:  # the runs themselves are not concerned
+        except Exception as exc:  # the runs themselves are not affected
             logger.warning("Could not update the count of completed task runs in the API: %s", exc)

@@ -1,4 +1,4 @@
-"""Changes that were emitted and that the API has not been seen to record."""
+"""Changes that were emitted, but that the API has not been seen to record."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ class Sent:
 
 
 class InFlight:
-    """The last change of each run that is on its way, in the order of sending. It is not safe for threads."""
+    """The last change of each run that is on its way, in the order of sending. It is not thread-safe."""
 
     def __init__(self) -> None:
         self._sent: OrderedDict[UUID, Sent] = OrderedDict()
-        self.recorded = 0  # of the oldest, as the last answer of the API says
+        self.recorded = 0  # how many of the oldest, by the last answer of the API
 
     def __len__(self) -> int:
         return len(self._sent)
 
     def add(self, source: Source, change: Change) -> None:
-        """Take in a change that is being sent; it takes the place of an earlier one of the same run."""
+        """Add a change that is being sent; it replaces an earlier one of the same run."""
         earlier = self._sent.pop(change.run_id, None)
         if earlier is not None and earlier.change.is_end:
-            earlier.source.unrecorded -= 1  # the later end says all
+            earlier.source.unrecorded -= 1  # the later end is enough
         self._sent[change.run_id] = Sent(source, change)
         self._bound()
 
     def oldest(self, number: int) -> list[Sent]:
-        """Return those that were sent first."""
+        """Return the changes that were sent first, at most `number`."""
         return list(itertools.islice(self._sent.values(), number))
 
     def let_go(self, recorded: list[Sent]) -> int:
-        """Remove what the API has recorded, and return how many that were."""
+        """Remove changes that the API has recorded, and return how many were removed."""
         gone = [sent for sent in recorded if self._remove(sent)]
         for sent in gone:
             sent.source.unrecorded -= sent.change.is_end
@@ -50,7 +50,7 @@ class InFlight:
         return len(gone)
 
     def remove(self, lost: list[Sent]) -> list[Sent]:
-        """Remove what did not arrive, and return what of it no later change of its run has replaced."""
+        """Remove changes that did not arrive, and return those that no later change of the same run has replaced."""
         return [sent for sent in lost if self._remove(sent)]
 
     def take(self, source: Source) -> list[Change]:

@@ -1,4 +1,4 @@
-"""A file with what the process of a flow run knew of its task runs, for `anyrunner audit` (option `events_journal`)."""
+"""A file in which a flow run's process records its task runs, for `anyrunner audit` (option `events_journal`)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _LONGEST_MESSAGE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """What a journal says of one task run: its name, and its end if it had one.
+    """The record of one task run in a journal: its name, and its end if it had one.
 
-    `published` is false if the end is one that the option `events` leaves out of the API.
+    `published` is false if the option `events` leaves the end out of the API.
     """
 
     name: str
@@ -29,9 +29,9 @@ class KnownRun:
 
 
 def write_journal(run: TaskRun, end: State[Any] | None = None, *, published: bool = True) -> None:
-    """Add a line about a task run that was submitted, or that has ended. A task run of no flow run gets none.
+    """Add a line about a task run that was submitted or has ended. A task run outside of a flow run gets none.
 
-    Each line is in the file at once, so that it is there if the process is killed. Raises OSError.
+    Each line is written at once, so that it survives if the process is killed. Raises OSError.
     """
     if run.flow_run_id is None:
         return
@@ -47,12 +47,12 @@ def write_journal(run: TaskRun, end: State[Any] | None = None, *, published: boo
 
 
 def journal_files(flow_run_id: UUID) -> list[Path]:
-    """Return the journals of a flow run on this machine: one of each process that submitted task runs of it."""
+    """Return the journals of a flow run on this machine: one for each process that submitted task runs of it."""
     return sorted(_folder().glob(f"journal-{flow_run_id}-*.jsonl"))
 
 
 def read_journals(flow_run_id: UUID) -> dict[UUID, KnownRun]:
-    """Return what the journals of a flow run on this machine say, by the id of the task run. Raises OSError."""
+    """Return the records in the journals of a flow run on this machine, by the id of the task run. Raises OSError."""
     known: dict[UUID, KnownRun] = {}
     for path in journal_files(flow_run_id):
         for line in path.read_bytes().splitlines():

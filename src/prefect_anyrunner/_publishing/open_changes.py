@@ -1,4 +1,4 @@
-"""Changes of runs that have not ended with them: nobody misses them once the run has ended."""
+"""Changes that do not end their run, and that are not needed once the run has ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect_anyrunner._publishing.source import Source
 
 @dataclass(slots=True, eq=False)
 class OpenChange:
-    """One of them: its number in the order of all changes, when it is due, and whether its run has ended."""
+    """One such change: its number in the order of all changes, when it is due, and whether its run has ended."""
 
     number: int
     source: Source
@@ -25,7 +25,7 @@ class OpenChange:
 
 
 class OpenChanges:
-    """Those that wait to be sent: now, or some seconds later if their run has not ended by then."""
+    """Such changes that wait to be sent: now, or some seconds later if their run has not ended by then."""
 
     def __init__(self) -> None:
         self._now: deque[OpenChange] = deque()
@@ -33,21 +33,21 @@ class OpenChanges:
         self._of_run: dict[UUID, list[OpenChange]] = {}
 
     def add(self, entry: OpenChange) -> None:
-        """Add one at the end."""
+        """Add a change at the end."""
         (self._late if entry.due else self._now).append(entry)
         self._of_run.setdefault(entry.change.run_id, []).append(entry)
 
     def end(self, run_id: UUID) -> None:
-        """Take in that a run has ended: what is due later is left out, the rest may be."""
+        """Mark the changes of a run that has ended: those due later are left out, the others may be."""
         for entry in self._of_run.pop(run_id, ()):
             entry.ended = True
 
     def next_due(self) -> float | None:
-        """Return when the next one that waits is due, on the clock of `time.monotonic`."""
+        """Return when the next later change is due, on the clock of `time.monotonic`."""
         return self._late[0].due if self._late else None
 
     def first(self, *, leave_out_ended: bool) -> OpenChange | None:
-        """Return the one to be sent first, without those of runs that have ended if they are to be left out."""
+        """Return the change to send first; `leave_out_ended` leaves out those of runs that have ended."""
         now = time.monotonic()
         while self._late and (self._late[0].ended or self._late[0].due <= now):
             entry = self._late.popleft()
@@ -58,7 +58,7 @@ class OpenChanges:
         return self._now[0] if self._now else None
 
     def popleft(self) -> OpenChange:
-        """Remove and return the one that `first` returned."""
+        """Remove and return the change that `first` returned."""
         entry = self._now.popleft()
         if entries := self._of_run.get(entry.change.run_id):
             entries.remove(entry)

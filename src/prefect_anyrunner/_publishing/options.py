@@ -1,4 +1,4 @@
-"""What a runner publishes about its runs in the Prefect API, and how long the end of a flow run waits for it."""
+"""Options for what a runner publishes in the Prefect API, and for how long the end of a flow run waits for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Events(StrEnum):
-    """Which states of a run are published."""
+    """The states of a run that are published."""
 
     AUTO = "auto"
     ALL = "all"
@@ -21,12 +21,12 @@ LATE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class EventOptions:
-    """The options of a runner that say what it publishes (rule S2), under the names of its arguments.
+    """The options of a runner for what it publishes (rule S2), under the names of its arguments.
 
     `events_timeout`: seconds without progress after which the end of the flow run stops waiting; 0 does not wait.
     `events_confirm`: whether the API is asked for what it has recorded. Without it, nothing is paced or sent again.
     `events_journal`: whether a file keeps what this process knows of each run, for `anyrunner audit`.
-    Raises ValueError for a value that is none.
+    Raises ValueError for an invalid value.
     """
 
     events: str = Events.AUTO
@@ -45,5 +45,5 @@ class EventOptions:
 
     @property
     def mode(self) -> Events:
-        """Which states are published."""
+        """The states that are published."""
         return Events(self.events)

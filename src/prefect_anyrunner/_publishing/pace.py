@@ -6,25 +6,25 @@ import time
 from collections import deque
 
 _FIRST = 0.02
-"""Seconds from one question to the next while something is recorded and somebody waits for it."""
+"""Seconds between two questions while changes are being recorded and a thread waits for them."""
 _LONGEST = 1.0
-"""Seconds between two questions while somebody waits and nothing is recorded."""
+"""Maximum seconds between two questions while a thread waits and nothing is recorded."""
 _AT_LEISURE = 2.0
-"""Seconds between two questions while nobody waits."""
+"""Seconds between two questions while no thread waits."""
 _SLOWER = 1.6
 """Factor by which questions become rarer while nothing changes."""
 _UNANSWERED = 5.0
-"""Seconds between two questions to an API that does not answer, at most."""
+"""Maximum seconds between two questions to an API that does not answer."""
 _STUCK = 10.0
-"""Seconds without anything recorded until what is on its way is looked for, and sent again if it was lost."""
+"""Seconds without progress until changes on their way are looked up in the API, and sent again if they were lost."""
 _MOST_STUCK = 60.0
-"""The same, after it was sent again several times."""
+"""Maximum seconds without progress, after changes were sent again several times."""
 _MEASURED = 20.0
 """Seconds over which the pace is measured."""
 
 
 class Pace:
-    """How many changes the API records."""
+    """The pace at which the API records changes."""
 
     def __init__(self) -> None:
         self.recorded = 0
@@ -32,18 +32,18 @@ class Pace:
         self._measured: deque[tuple[float, int]] = deque()
 
     def add(self, done: int) -> None:
-        """Take in that so many changes were recorded and are let go of."""
+        """Count changes that were recorded and are no longer tracked."""
         self._let_go += done
 
     def note(self, of_sent: int) -> None:
-        """Take in that beside those, so many changes on their way are recorded."""
+        """Measure the pace; `of_sent` more changes were recorded, but are still tracked."""
         now, self.recorded = time.monotonic(), max(self.recorded, self._let_go + of_sent)
         self._measured.append((now, self.recorded))
         while now - self._measured[0][0] > _MEASURED and len(self._measured) > 2:
             self._measured.popleft()
 
     def per_second(self) -> float:
-        """Return how many changes the API recorded per second, lately; 0 if that was not measured."""
+        """Return how many changes per second the API has recorded lately; 0 if this was not measured."""
         if len(self._measured) < 2:
             return 0.0
         (began, first), (ended, last) = self._measured[0], self._measured[-1]
@@ -51,7 +51,7 @@ class Pace:
 
 
 class Questions:
-    """When to ask the API what it has recorded: often while that changes and somebody waits, else ever more rarely."""
+    """When to ask the API what it has recorded: often while that changes and a thread waits, else ever more rarely."""
 
     def __init__(self) -> None:
         self.unanswered = False
@@ -72,12 +72,12 @@ class Questions:
             self._interval = _FIRST
 
     def began(self) -> None:
-        """Take in that something is on its way, after nothing was."""
+        """Note that a change is on its way, after none was."""
         self._changed_at = time.monotonic()
         self._recorded = 0
 
     def answered(self, recorded: int, *, of: int, per_second: float) -> None:
-        """Take in an answer: so many of the oldest changes on their way were recorded, at this pace."""
+        """Process an answer: `recorded` of the `of` oldest changes on their way were recorded, at this pace."""
         now = time.monotonic()
         self._asked_at = now
         if recorded >= of:
@@ -90,13 +90,13 @@ class Questions:
         self.unanswered = False
 
     def failed(self) -> None:
-        """Take in that the API did not answer."""
+        """Note that the API did not answer."""
         self._asked_at = time.monotonic()
         self._interval = min(max(self._interval, 0.1) * _SLOWER, _UNANSWERED)
         self.unanswered = True
 
     def is_stuck(self, recorded: int) -> bool:
-        """Return whether the API has recorded nothing more for so long that something was lost on its way."""
+        """Return whether the API has recorded nothing more for so long that a change was probably lost."""
         if recorded > self._recorded or time.monotonic() - self._changed_at < self._stuck:
             return False
         self._changed_at, self._recorded = time.monotonic(), 0

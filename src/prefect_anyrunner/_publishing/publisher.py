@@ -1,9 +1,9 @@
 """Publishes changes at the pace at which the Prefect server records them.
 
-A server holds what it has not recorded in a queue in its memory, and drops what comes when that queue is full
-(PrefectHQ/prefect#16299). So no more changes are on their way than the server records in two seconds. The ends of runs
-are kept until the API has recorded them, and what it lost is sent again: recording is keyed by ids, so that a change
-that arrives twice counts once.
+A server queues unrecorded changes in its memory, and drops new ones when that queue is full (PrefectHQ/prefect#16299).
+So the number of changes on their way is limited to what the server records in two seconds. The ends of runs are kept
+until the API has recorded them, and lost ones are sent again. Recording is keyed by ids, so that a change that arrives
+twice counts once.
 
     put -> waits here -> emitted through Prefect's own event client -> recorded, as a count of the API says
 """
@@ -37,13 +37,13 @@ from prefect_anyrunner._publishing.source import Source
 logger = get_logger("anyrunner")
 
 LEAST_WINDOW, MOST_WINDOW = 100, 1000
-"""Changes that may be on their way at a time; the queue of a server holds 10,000 messages, of all its clients."""
+"""Bounds of the number of changes on their way; the queue of a server holds 10,000 messages, of all its clients."""
 _WINDOW_SECONDS = 2.0
-"""Seconds that the server may need for what is on its way."""
+"""Seconds that the server may need for the changes on their way."""
 _ASKED = 100
-"""Changes that one question is about."""
+"""Number of changes that one question is about."""
 _EMITTED = 50
-"""Changes that are emitted before the next look at what else is to do."""
+"""Number of changes to emit before the next check for other work."""
 
 
 class _Emission(NamedTuple):
@@ -73,7 +73,7 @@ class Publisher:
         self._calls: deque[Callable[[], None]] = deque()
         self._sent = InFlight()
         self._behind = False
-        self._urgent = 0  # threads that wait for something to be recorded
+        self._urgent = 0  # number of threads that wait for changes to be recorded
         self._questions = Questions()
         self.pace = Pace()
 
@@ -82,7 +82,7 @@ class Publisher:
     def put_open(
         self, source: Source, change: Change, context: contextvars.Context | None, *, after: float = 0.0
     ) -> None:
-        """Publish a change of a run that goes on, after so many seconds if it still goes on then.
+        """Publish a change that does not end its run, after `after` seconds if the run has not ended by then.
 
         It is left out if the run has ended by the time that the server has room for it.
         """
@@ -92,7 +92,7 @@ class Publisher:
             self._wake()
 
     def put(self, source: Source, change: Change, context: contextvars.Context | None = None) -> None:
-        """Publish a change in any case: the end of a run, which is kept until the API has recorded it, or another."""
+        """Publish a change in any case. The end of a run is kept until the API has recorded it."""
         with self._state:
             self._put(source, change, context)
             if change.is_end:
@@ -117,7 +117,7 @@ class Publisher:
         self._kept.append(Waiting(next(self._numbers), source, content, context))
 
     def forget_open(self, run_id: UUID) -> None:
-        """Leave out what has not been published of a run that has ended."""
+        """Leave out the unpublished changes of a run that has ended."""
         with self._state:
             self._opens.end(run_id)
 
@@ -128,7 +128,7 @@ class Publisher:
             self._wake()
 
     def is_behind(self) -> bool:
-        """Return whether the server is behind with what it has been sent."""
+        """Return whether the server lags behind the changes that it was sent."""
         return self._behind
 
     # --- changes are taken back ----------------------------------------------------------------------------------
@@ -152,8 +152,8 @@ class Publisher:
     ) -> int:
         """Wait until the API has recorded every end of a source; return how many it has not.
 
-        `patience`: seconds to go on while the API records nothing. `left` returns the seconds that are left at most.
-        `on_wait` is called every second.
+        `patience`: seconds to keep waiting while the API records nothing. `left` returns the seconds that remain at
+        most. `on_wait` is called every second.
         """
         since = time.monotonic()
         seen = self.pace.recorded
@@ -208,7 +208,7 @@ class Publisher:
 
     def _next_batch(self) -> list[_Emission]:
         batch: list[_Emission] = []
-        if self._questions.unanswered and self._sent:  # what is on its way may be lost, and more would be lost with it
+        if self._questions.unanswered and self._sent:  # changes on their way may be lost, and more would be, too
             return batch
         window = min(max(self.pace.per_second() * _WINDOW_SECONDS, LEAST_WINDOW), MOST_WINDOW)
         room = window - (len(self._sent) - self._sent.recorded)
@@ -230,7 +230,7 @@ class Publisher:
         return batch
 
     def _next(self) -> _Emission | None:
-        """Return the change to publish next: in their order, but while the server is behind, ends go first."""
+        """Return the change to publish next: the oldest, but ends go first while the server is behind."""
         entry, number = self._opens.first(leave_out_ended=self._behind), self._kept.next_number
         if entry is not None and (number is None or (not self._behind and entry.number < number)):
             self._opens.popleft()
@@ -284,7 +284,7 @@ class Publisher:
             self._state.notify_all()
 
     def _send_again(self, asked: list[Sent], missing: list[Change]) -> None:
-        """Put in line once more what the API does not have, because it was lost on its way; let go of the rest."""
+        """Queue the missing changes again, because they were lost on their way; stop tracking the others."""
         lost = {change.run_id for change in missing}
         self.pace.add(self._sent.let_go([sent for sent in asked if sent.change.run_id not in lost]))
         for sent in self._sent.remove([sent for sent in asked if sent.change.run_id in lost]):
@@ -294,7 +294,7 @@ class Publisher:
 def _emit(source: Source, change: Change, context: contextvars.Context | None) -> None:
     try:
         source.emit(change, context)
-    except Exception:  # the others are published all the same
+    except Exception:  # the other changes are still published
         logger.exception("Could not publish that task run %r is %s.", change.task_run.name, change.state.name)
 
 

@@ -35,9 +35,9 @@ def count_recorded(client: SyncPrefectClient, changes: Iterable[Change]) -> int:
 
 
 def missing_ends(client: SyncPrefectClient, changes: Sequence[Change]) -> list[Change]:
-    """Return those of these ends that the API has not recorded. Raises `httpx.HTTPError`."""
+    """Return the ends among `changes` that the API has not recorded. Raises `httpx.HTTPError`."""
     found = by_id(client, [change.run_id for change in changes])
-    # An end other than ours counts, too: it is a user's own.
+    # An end other than ours counts, too, because a user has set it.
     ended = {run.id for run in found if status_of(run.state) is not Status.UNFINISHED}
     return [change for change in changes if change.run_id not in ended]
 
@@ -45,7 +45,7 @@ def missing_ends(client: SyncPrefectClient, changes: Sequence[Change]) -> list[C
 def _kind(change: Change) -> tuple[StateType, str | None] | None:
     if not change.is_end:
         return None
-    # Prefect calls the state of a blocked run Pending, which every run is at first; only its name tells it.
+    # Prefect calls the state of a blocked run Pending, which every run is at first; only its name tells them apart.
     return change.state.type, None if change.state.is_final() else change.state.name
 
 

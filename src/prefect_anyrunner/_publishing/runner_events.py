@@ -1,4 +1,4 @@
-"""What one started runner publishes about its runs, as its option `events` says (rules S1, S2)."""
+"""Publishes the changes of one started runner's runs, as its option `events` says (rules S1, S2)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from prefect_anyrunner._publishing.source import Source
 from prefect_anyrunner._publishing.unsent_file import write_unsent
 
 _LINE_AFTER = 3
-"""Seconds of waiting after which one line says what the flow run waits for."""
+"""Seconds of waiting after which one log line explains the wait."""
 
 
 class RunnerEvents:
@@ -86,12 +86,12 @@ class RunnerEvents:
         self._left_out.add(run_id)
 
     def forget(self, task_run: TaskRun) -> None:
-        """Leave out what has not been published of a run whose end another process publishes."""
+        """Leave out the unpublished changes of a run whose end another process publishes."""
         if self._publisher is not None:
             self._publisher.forget_open(task_run.id)
 
     def for_workers(self) -> Events:
-        """Return what workers are to publish about a run that is sent to them now."""
+        """Return which states workers are to publish of a run that is sent to them now."""
         if self._mode is Events.AUTO and self._publisher is not None and self._publisher.is_behind():
             return Events.FINAL
         return self._mode
@@ -101,7 +101,7 @@ class RunnerEvents:
             return
         try:
             write_journal(task_run, end, published=published)
-        except OSError as exc:  # it is about what is known, and not worth the flow run
+        except OSError as exc:  # a missing journal is not worth failing the flow run
             self._keeps_journal = False
             self._logger.warning("The journal of task runs ends here, because it cannot be written: %s", exc)
 
@@ -112,7 +112,7 @@ class RunnerEvents:
         return self._publisher.take(self.source) if self._publisher is not None else []
 
     def take_over(self, taken: Sequence[Taken]) -> None:
-        """Publish ends that a worker could not see recorded."""
+        """Publish ends that a worker has not seen recorded."""
         self._start()
         self._publishes().put_taken(self.source, taken)
 
@@ -121,8 +121,8 @@ class RunnerEvents:
     def finish(self, *, left: Callable[[], float] | None) -> None:
         """Wait until the API has recorded how each run ended, as the option `events_timeout` allows (rule S2).
 
-        `left`: a signal ends the flow run, and this returns the seconds that it has left. What the API has not recorded
-        then is counted in one warning, and kept in a file.
+        `left`: returns the seconds that remain, if a signal ends the flow run. Ends that the API has not recorded by
+        then are counted in one warning, and kept in a file.
         """
         if self._publisher is None:
             return

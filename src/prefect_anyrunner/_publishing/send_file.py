@@ -1,4 +1,4 @@
-"""Sending what a file keeps of a flow run that could not wait for the API."""
+"""Sends the ends that a file keeps of a flow run that could not wait for the API."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from prefect_anyrunner._publishing.source import Source
 def send_changes(changes: Sequence[Change], patience: float) -> int:
     """Send the ends of runs again and wait until the API has recorded them; return how many it has not.
 
-    `patience`: seconds to go on while the API records nothing. Raises `httpx.HTTPError` if the API does not answer, and
-    `prefect.exceptions.ObjectNotFound` if it does not know a flow run of these.
+    `patience`: seconds to keep waiting while the API records nothing. Raises `httpx.HTTPError` if the API does not
+    answer, and `prefect.exceptions.ObjectNotFound` if it does not know one of the flow runs.
     """
     of_flow_run: dict[UUID | None, list[Change]] = defaultdict(list)
     for change in changes:

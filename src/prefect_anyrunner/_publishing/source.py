@@ -12,7 +12,7 @@ class Source:
     """Where changes come from: the runs of one started runner.
 
     `ends` counts the ends of its runs, and `unrecorded` those that the API has not been seen to record, under the
-    publisher's lock. `context` is where events are emitted; it is set before the first one.
+    publisher's lock. `context` is the one in which events are emitted; it is set before the first one.
     """
 
     def __init__(self, options: EventOptions) -> None:

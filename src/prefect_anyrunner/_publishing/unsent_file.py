@@ -38,7 +38,7 @@ def _folder() -> Path:
 
 
 def read_unsent(path: Path) -> list[Change]:
-    """Return the changes of a file. Raises OSError if it cannot be read, ValueError with the line that is no change."""
+    """Return the changes of a file. Raises OSError if it cannot be read, ValueError if a line is not a change."""
     changes = []
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):

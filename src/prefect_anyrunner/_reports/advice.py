@@ -1,4 +1,4 @@
-"""What a reader of a failure can do next, for the failures that there are."""
+"""The next steps for a reader of failures, by the kinds of failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prefect_anyrunner._reports.origin import Origin
 
 
 def advice(counts: Counter[Status], origin: Origin | None) -> list[str]:
-    """Return sentences that say what to do. Code in them stands between backticks."""
+    """Return sentences that say what to do next. Code in them is between backticks."""
     lines = []
     if counts[Status.FAILED]:
         lines.append(

@@ -35,9 +35,9 @@ VARIABLE = "ANYRUNNER_REPORT"
 LAST_SECONDS = 3.0
 """Seconds that the end of the process waits for pages that are being sent."""
 MAX_WAITS = 10
-"""Number of waits of one flow run that its page describes, the last ones."""
+"""Number of a flow run's last waits that its page describes."""
 _MAX_SECTIONS = MAX_PAGE - 200
-"""Characters of all sections of a page; the rest is for what stands between and below them."""
+"""Characters of all sections of a page; the rest is for the text between and below them."""
 _MAX_FLOW_RUNS = 20
 """Number of flow runs whose pages this process can still add to."""
 
@@ -67,7 +67,7 @@ class _Page:
         self._thread: threading.Thread | None = None
 
     def add(self, section: str, attempt: int) -> None:
-        """Add what one wait found, unless it is there already, and have the page sent."""
+        """Add the section of one wait, unless it is there already, and have the page sent."""
         with self._lock:
             if attempt != self._attempt:  # the flow run was tried again, which starts a new page
                 self._attempt, self._sections, self._left_out = attempt, [], 0
@@ -110,7 +110,7 @@ class _Page:
                 text = self._text()
             try:
                 self._put(text)
-            except Exception as problem:  # the flow run itself is not concerned
+            except Exception as problem:  # the flow run itself is not affected
                 logger.warning("The report of the failures could not be sent to the Prefect API: %s", problem)
 
     def _put(self, text: str) -> None:
@@ -136,16 +136,16 @@ _lock = threading.Lock()
 
 
 def publish_failures(report: Report) -> None:
-    """Put the failures of a wait on the page that its flow run has in the Prefect UI, if it was one of a flow run.
+    """Put the failures of a wait on the page of its flow run in the Prefect UI, if a flow run has waited.
 
-    It returns at once, and never raises.
+    Returns at once, and never raises.
     """
     if report.origin is None or is_off():
         return
     try:
         section = page(digest_of(report), report.origin, report.notes, limit=_MAX_SECTIONS)
         _publish(section, report.origin)
-    except Exception as problem:  # texts are made of objects of users, and the failure itself matters more
+    except Exception as problem:  # texts come from users' objects, and the failure itself matters more
         logger.warning("The failures could not be described for the Prefect API: %s", problem)
 
 
@@ -154,7 +154,7 @@ def _publish(section: str, origin: Origin) -> None:
         return
     with _lock:
         if not _pages:
-            atexit.register(wait_until_sent)  # here, so that it is called before what Prefect has registered
+            atexit.register(wait_until_sent)  # here, so that it is called before Prefect's own functions
         own = _pages.setdefault(origin.flow_run_id, _Page(origin))
         _pages.move_to_end(origin.flow_run_id)
         while len(_pages) > _MAX_FLOW_RUNS:
@@ -163,7 +163,7 @@ def _publish(section: str, origin: Origin) -> None:
 
 
 def wait_until_sent(seconds: float = LAST_SECONDS) -> None:
-    """Wait until the pages are sent that this process has put together, for `seconds` at most."""
+    """Wait until the pages of this process are sent, for `seconds` at most."""
     until = time.monotonic() + seconds
     for each in list(_pages.values()):
         each.wait(until - time.monotonic())

@@ -1,4 +1,4 @@
-"""What a page says about failures: bounded facts, the same in the artifact, in the file and in a notebook."""
+"""The facts on a page about failures: bounded, and the same in the artifact, in the file and in a notebook."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MAX_TASK_NAME = 80
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One run as a page shows it. `text`: what its error says, if the group's sample says something else."""
+    """One run as a page shows it. `text`: the text of its error, if it differs from the group's sample."""
 
     label: str
     inputs: str
@@ -65,7 +65,7 @@ class GroupFacts:
 
 @dataclass(frozen=True)
 class Digest:
-    """The failures of a report. `more_groups` and `more_runs` count what stands in no group of `groups`.
+    """The failures of a report. `more_groups` and `more_runs` count the groups that `groups` leaves out.
 
     `withdrawn`: the number of runs that a policy cancelled because others had failed.
     """
@@ -140,7 +140,7 @@ def _facts(group: Sequence[Outcome], blocked: Sequence[Outcome], pages: str | No
         runs=tuple(_run(run, sample, pages) for run in differing_first(group, MAX_RUNS)),
         blocked=len(blocked),
         blocked_labels=clipped(labels(blocked, together=True), 200),
-        traceback=traceback if "\n" in traceback or len(traceback) > MAX_LINE else "",  # else it says what `text` says
+        traceback=traceback if "\n" in traceback or len(traceback) > MAX_LINE else "",  # else it repeats `text`
     )
 
 

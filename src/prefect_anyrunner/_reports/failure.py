@@ -24,20 +24,22 @@ class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
 
     Its members are in submission order: the exception that each body raised, and Prefect's `CrashedRun`,
     `CancelledRun`, `UpstreamTaskError` or `UnfinishedRun` for the other ways to fail. `outcomes` holds the outcome of
-    each member's run, in the same order. The message counts all failures, also those that are not members because a
-    member blocked them.
+    each member's run, in the same order. The message counts all failures, including those that are not members
+    because a member blocked them.
 
-    `except*`, `split` and `subgroup` keep the type and the outcomes that match; their message counts what they hold. A
-    pickle contains stand-ins for the members that cannot be pickled; it refers to no future, runner or connection.
+    `except*`, `split` and `subgroup` keep the type and the outcomes that match; the message of a part counts its
+    members. A pickle contains stand-ins for the members that cannot be pickled; it refers to no future, runner or
+    connection.
 
-    Printed, it has one traceback for each group of alike failures, and the summary last. `ANYRUNNER_TRACEBACKS=all`
-    has all members printed. It is no more than that: whoever but a printer reads `exceptions` gets every member.
+    When printed, it shows one traceback for each group of alike failures, and the summary last.
+    `ANYRUNNER_TRACEBACKS=all` prints all members. Only printing differs: all other code that reads `exceptions` gets
+    every member.
     """
 
     outcomes: tuple[Outcome, ...]
     _printed: tuple[BaseException, ...] | None = None
 
-    # Extra data has to come through __new__, positionally: BaseExceptionGroup takes no keywords.
+    # Extra data has to come through __new__, positionally, because BaseExceptionGroup takes no keywords.
     def __new__(cls, message: str, exceptions: Sequence[Exception], outcomes: Iterable[Outcome] = ()) -> TaskRunsFailed:
         self = super().__new__(cls, message, exceptions)
         self.outcomes = tuple(outcomes)
@@ -53,7 +55,7 @@ class TaskRunsFailed(ExceptionGroup[Exception], AnyRunnerError):
         members = super().exceptions
         if not is_printer(sys._getframe(1)):
             return members
-        if self._printed is None:  # kept, because printers ask twice and tell exceptions apart by their ids
+        if self._printed is None:  # kept, because printers read twice and distinguish exceptions by their ids
             self._printed = printed_members(members, self.outcomes, self.message)
         return self._printed
 

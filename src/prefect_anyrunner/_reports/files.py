@@ -1,4 +1,4 @@
-"""A report in a file, in the format that the name of the file ends with."""
+"""A report in a file, in the format that the suffix of the file stands for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMATS: dict[str, Callable[[Report], str]] = {
     "csv": csv_text,
     "junit": junit_text,
 }
-"""The formats of a report, and the functions that write it in them."""
+"""The formats of a report, and the functions that write it."""
 SUFFIXES = {
     ".txt": "text",
     ".md": "markdown",

@@ -1,7 +1,7 @@
 """A report as one HTML page, which needs no other file and no network.
 
-Summary and failures are plain HTML. `page.js` adds the timeline, the filters and the table of runs from the rows that
-stand in the page. The page's security policy allows this one script and nothing from elsewhere.
+Summary and failures are plain HTML. `page.js` adds the timeline, the filters and the table of runs from the rows
+in the page. The page's security policy allows this one script and nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _code(text: str) -> str:
 
 
 def link(text: str, url: str | None) -> str:
-    """Return `text` as a link, if there is somewhere to go."""
+    """Return `text` as a link, if it has a URL."""
     return f'<a href="{escape(url)}">{escape(text)}</a>' if url else escape(text)
 
 
@@ -132,7 +132,7 @@ def _run(run: RunFacts) -> str:
 def _advice(digest: Digest) -> str:
     lines = (
         advice(digest.counts, None) if digest.failed else []
-    )  # without the origin, which is for a page like this one
+    )  # without the origin, which would advise to make a page like this one
     if not lines:
         return ""
     items = "".join(f"<li>{_with_code(line)}</li>" for line in lines)

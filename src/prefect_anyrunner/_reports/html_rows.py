@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from prefect_anyrunner._reports.report import Report
 
 MAX_ROWS = 200_000
-"""Task runs that a page holds; beyond it, those that completed are left out first."""
+"""Number of task runs that a page holds. Beyond it, completed ones are left out first."""
 _NO_ID = bytes(16)
 
 
 def rows_text(report: Report) -> str:
-    """Return the rows as JSON that can stand in a `script` element.
+    """Return the rows as JSON that is safe inside a `script` element.
 
     Columns: `label`, `name`, `task`, `worker` and `status` (numbers of words), `start` and `took` (milliseconds, -1 if
-    not known; the first start is 0), and the ids, 16 bytes each. `why` has, by the number of the row, what failed runs
-    say. `began` is the first start, in milliseconds since 1970.
+    not known; the first start is 0), and the ids, 16 bytes each. `why` maps the row of a run that did not complete
+    to its inputs, kind and text. `began` is the first start, in milliseconds since 1970.
     """
     outcomes = _chosen(report)
     starts = [moment.started for moment in outcomes if moment.started is not None]
@@ -65,7 +65,7 @@ def _chosen(report: Report) -> Sequence[Outcome]:
 
 
 def _place(outcome: Outcome) -> str:
-    """Return what follows the name of the task in the label of a run: `[3]`."""
+    """Return the part of a run's label after the name of its task: `[3]`."""
     return label(outcome).removeprefix(outcome.task_name)
 
 

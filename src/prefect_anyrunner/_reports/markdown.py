@@ -12,7 +12,7 @@ from prefect_anyrunner._reports.digest import Digest, GroupFacts, RunFacts
 from prefect_anyrunner._reports.origin import Origin
 
 MAX_PAGE = 60_000
-"""Characters of one page. Tracebacks of the smallest groups are left out where it would be longer."""
+"""Characters of one page. Tracebacks of the smallest groups are left out if it would be longer."""
 _IN_TABLE = 3
 """Number of runs of each group that the table of groups shows."""
 _TEXT_IN_TABLE = 100
@@ -23,7 +23,7 @@ _ADDRESS = re.compile(r"(https?|ftp)(:)(?=//)|(www)(\.)", re.I)
 
 
 def plain(text: str) -> str:
-    """Return a text of a user as Markdown that shows just this text, on one line, also in a table."""
+    """Return a user's text as Markdown that shows exactly this text, on one line, also in a table."""
     text = " ".join(text.replace("&", "&amp;").split())
     text = _SPECIAL.sub(r"\\\1", text)
     return _ADDRESS.sub(lambda found: f"{found[1] or found[3]}\\{found[2] or found[4]}", text)
@@ -50,7 +50,7 @@ def _longest(text: str) -> int:
 
 
 def link(text: str, url: str | None) -> str:
-    """Return `text` as a link, if there is somewhere to go."""
+    """Return `text` as a link, if it has a URL."""
     return f"[{plain(text)}]({url})" if url else plain(text)
 
 

@@ -15,7 +15,7 @@ _RUNS = 3
 
 
 def fragment(digest: Digest, headline: str = "") -> str:
-    """Return the counts, and the groups of failures, which unfold. `headline`: other words for the first line."""
+    """Return the counts, and the groups of failures, which unfold. `headline`: another text for the first line."""
     counts = ", ".join(f"{digest.counts[status]:,} {status.value}" for status in Status if digest.counts[status])
     parts = [f"<div><strong>{escape(headline or digest.headline)}</strong> {escape(f'({counts})' if counts else '')}"]
     parts += [_group(group) for group in digest.groups]

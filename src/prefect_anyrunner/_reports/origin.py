@@ -14,8 +14,8 @@ from prefect_anyrunner._prefect.pages import flow_run_page
 class Origin:
     """The flow run whose wait a report is about.
 
-    `runner`: the class of its task runner, and the spec that it was built from, where there was one. `chosen_by`: the
-    source of that spec. Both are empty if they are not known. `attempt`: which attempt of the flow run it is.
+    `runner`: the class of its task runner, and the spec that it was built from, if there was one. `chosen_by`: the
+    source of that spec. Both are empty if they are not known. `attempt`: the number of its attempt.
     """
 
     flow_run_id: UUID
@@ -33,7 +33,7 @@ class Origin:
     def sentence(
         self, link: Callable[[str, str | None], str], code: Callable[[str], str], plain: Callable[[str], str]
     ) -> str:
-        """Return a sentence about the flow run; the functions write a link, a name and other text as a page has it."""
+        """Return a sentence about the flow run; the functions format a link, a name and other text for the page."""
         text = f"Flow run {link(self.flow_run_name or str(self.flow_run_id), self.url)}"
         if self.flow_name:
             text += f" of {code(self.flow_name)}"

@@ -114,7 +114,7 @@ def _roots(outcome: Outcome, known: dict[UUID, Outcome], above: dict[UUID, list[
 
 
 def _add_log(client: SyncPrefectClient, group: Sequence[Outcome]) -> bool:
-    """Add to the first error of a group what the log of its run says; return whether it says something."""
+    """Add the traceback in the log of a group's first run to its error; return whether the log has one."""
     error, run_id = group[0].error, group[0].task_run_id
     assert error is not None and run_id is not None, "a failed run of the API has both"
     logs = client.read_logs(
@@ -150,7 +150,7 @@ def _without_machinery(lines: Iterable[str]) -> list[str]:
 
 
 def _origin(client: SyncPrefectClient, flow_run: FlowRun) -> Origin:
-    # The line stands near the start of the log. A server on an older SQLite cannot search in texts.
+    # The line is near the start of the log. It is not searched for: a server on an older SQLite cannot search texts.
     of_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run.id]))
     logs = client.read_logs(of_run, limit=50, sort=LogSort.TIMESTAMP_ASC)
     lines = [found for log in logs if (found := _RUNNER.match(log.message)) is not None]

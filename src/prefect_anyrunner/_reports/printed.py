@@ -1,9 +1,9 @@
-"""A combined failure as those who print it see it: a traceback per group of alike failures, and the summary last.
+"""The printed form of a combined failure: a traceback per group of alike failures, and the summary last.
 
-Python prints the first 15 members of a group, each with the frames of Prefect, and a note only above them. Nothing in
-`traceback` can be configured, but it reads `exceptions`. So a `TaskRunsFailed` answers `traceback` and `rich`, and
-nobody else, with exceptions that are made to be printed: one for each group of alike failures, without the frames that
-led to the body, and at last one whose text is the summary. Loggers and IPython print by these two modules.
+Python prints the first 15 members of a group, each with the frames of Prefect, and a note only above them. The module
+`traceback` has no setting for this, but it reads `exceptions`. So a `TaskRunsFailed` gives `traceback` and `rich`, and
+no other code, exceptions that are made to be printed: one for each group of alike failures, without the frames that led
+to the body, and a last one whose text is the summary. Loggers and IPython print through these two modules.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._reports.render import MAX_GROUPS, alike, group_lines
 
 VARIABLE = "ANYRUNNER_TRACEBACKS"
-"""The environment variable that has all members printed, with all frames, if it is `all`."""
+"""The environment variable that makes all members print, with all frames, if it is `all`."""
 MAX_PRINTED = 2000
-"""Characters of one text or note."""
+"""Maximum number of characters of one text or note."""
 MAX_TRACEBACK = 60
-"""Lines of one traceback on a page."""
+"""Maximum number of lines of one traceback on a page."""
 MAX_WIDTH = 300
-"""Characters of one such line."""
+"""Maximum number of characters of one such line."""
 RECORDED_TRACEBACK = "_anyrunner_traceback"
 """Attribute of an error that was read from the API: its traceback, as the log of the run has it."""
 WIDTH = 15
-"""Number of members that Python prints of one group."""
+"""Number of members of one group that Python prints."""
 
 _PRINTERS = ("traceback", "rich.traceback")
 _MACHINERY = tuple(f"{Path(inspect.getfile(package)).parent}{os.sep}" for package in (prefect, prefect_anyrunner))
@@ -51,7 +51,7 @@ class Summary(Exception):
 
 
 class _Printed(Exception):
-    """Prints as another exception, which is never changed for that. Each has a class with the name of the original."""
+    """Prints like another exception, which itself is never changed. Each has a class with the name of the original."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -68,8 +68,8 @@ def all_is_printed() -> bool:
 def is_printer(caller: FrameType) -> bool:
     """Return whether the calling code prints exceptions.
 
-    pytest does not count, although it prints by `traceback`: it compares what `traceback` has read with `exceptions`,
-    and ends the whole test run if they differ. Our plugin has it print something else.
+    pytest does not count, although it prints through `traceback`: it compares the exceptions that `traceback` has read
+    with `exceptions`, and ends the whole test run if they differ. Our plugin makes it print something else.
     """
     frame: FrameType | None = caller
     while frame is not None and _module_of(frame) in _PRINTERS:
@@ -115,7 +115,7 @@ def _nested(members: Sequence[Exception]) -> list[Exception]:
 
 
 def _printed(error: BaseException | None, *, others: int = 0, depth: int = 0) -> BaseException | None:
-    """Return an exception that prints as `error` does, shorter. `others`: the number of failures alike."""
+    """Return an exception that prints like `error`, but shorter. `others`: the number of other failures like it."""
     if error is None or isinstance(error, BaseExceptionGroup) or depth > WIDTH:
         return error
     kind = type(error)
@@ -124,7 +124,7 @@ def _printed(error: BaseException | None, *, others: int = 0, depth: int = 0) ->
         printed: BaseException = made(clipped(full_text(error), MAX_PRINTED))
         for note in getattr(error, "__notes__", ()):
             printed.add_note(clipped(str(note), MAX_PRINTED))
-    except Exception:  # a class may be anything, and the original can be printed, too
+    except Exception:  # a class may refuse, and the original can be printed instead
         return error
     if others:
         printed.add_note(f"and {others} more like it")
@@ -138,7 +138,7 @@ def _printed(error: BaseException | None, *, others: int = 0, depth: int = 0) ->
 def traceback_text(error: BaseException) -> str:
     """Return the traceback of an error in at most `MAX_TRACEBACK` lines, from the first frame of the body on.
 
-    What looks like a secret is hidden in it, because pages are read by more people than a terminal is.
+    Everything that looks like a secret is hidden, because more people read a page than a terminal.
     """
     try:
         recorded = getattr(error, RECORDED_TRACEBACK, None)
@@ -180,9 +180,9 @@ def _without_machinery(steps: TracebackType | None) -> TracebackType | None:
 
 
 def print_by_traceback() -> None:
-    """Have `sys.excepthook` print combined failures by `traceback`, unless somebody has put another hook there.
+    """Make `sys.excepthook` print combined failures through `traceback`, unless another hook has been set.
 
-    Up to Python 3.12 the interpreter's own hook prints members without asking for `exceptions`.
+    Up to Python 3.12, the interpreter's own hook prints members without reading `exceptions`.
     """
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _excepthook

@@ -1,4 +1,4 @@
-"""Outcomes and failures as text: pure functions whose text is bounded, also if a `__str__` raises."""
+"""Outcomes and failures as text: pure functions whose text is bounded, even if a `__str__` raises."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MAX_NAMED = 8
 MAX_NAMED_IN_MESSAGE = 4
 """The same number for the message of a failure, which has a text for each kind, too."""
 MAX_MESSAGE = 600
-"""Characters of the kinds of failure in a message: chats and pages of Prefect cut longer ones."""
+"""Maximum number of characters for the kinds of failure in a message: chats and Prefect's pages cut longer ones."""
 MAX_WHY = 80
-"""Characters of each error's text in such a message."""
+"""Maximum number of characters of each error's text in such a message."""
 MAX_KINDS = 8
 """Number of kinds of failure that a message names before it counts the rest."""
 MAX_GROUPS = 10
@@ -142,7 +142,7 @@ def part_headline(members: Sequence[Outcome], whole: int) -> str:
 
 
 def _kinds(members: Sequence[Outcome]) -> str:
-    """Return the kinds of failures with their counts, a text and some runs, in at most about `MAX_MESSAGE` characters.
+    """Return the kinds of failures with their counts, a text and some runs, in about `MAX_MESSAGE` characters at most.
 
     Errors of bodies come before other ends; within each, the most frequent kind first, ties in submission order.
     """
@@ -191,7 +191,7 @@ _VARYING = re.compile(
 def fingerprint(outcome: Outcome) -> tuple[object, ...]:
     """Return the facts that alike failures share: status, type, and the raising line.
 
-    Where a body raised nothing, as in a crash, the text without its varying parts takes the place of the line.
+    If no body raised, as in a crash, the text without its varying parts takes the place of the line.
     """
     error = outcome.error
     if error is None:
@@ -249,7 +249,7 @@ def differing_first(group: Sequence[Outcome], at_most: int) -> list[Outcome]:
 
 
 def run_line(outcome: Outcome, group: Sequence[Outcome], pages: str | None) -> str:
-    """Return one line that finds a run again: `load[2] day='wed' (load-c7b): no such day  http://.../task-run/...`.
+    """Return one line that identifies a run: `load[2] day='wed' (load-c7b): no such day  http://.../task-run/...`.
 
     The line holds the error's text if it is not that of the group's first run. `pages`: what `task_run_pages` returns.
     """

@@ -39,7 +39,7 @@ class Report(Sequence[Outcome]):
 
     `tolerated` is the number of root failures that the policy tolerates. `withdrawn` holds the indexes of the runs that
     the policy cancelled because others had failed. `origin` is the flow run that waited, None outside of one.
-    `publishes` is the argument `report` of the wait. `notes` are sentences that its readers need. Two reports are equal
+    `publishes` is the argument `report` of the wait. `notes` are sentences for its readers. Two reports are equal
     if their outcomes are. A report can be pickled if its values can.
     """
 
@@ -106,14 +106,14 @@ class Report(Sequence[Outcome]):
         """Return the failures in groups of alike ones, the largest group first.
 
         Two failures are alike if they have the same status and type and were raised at the same line. Those that no
-        line raised, as crashes, are alike if their texts differ only in numbers, quoted words, paths and ids.
+        line raised, such as crashes, are alike if their texts differ only in numbers, quoted words, paths and ids.
         """
         return alike(self.failures)
 
     def results(self, *, default: Any = _RAISE) -> list[Any]:
         """Return the values in order, with `default` for the runs that did not complete.
 
-        Without `default`, it raises `TaskRunsFailed` for failures, and those that the policy tolerates have None.
+        Without `default`, failures raise `TaskRunsFailed`, and failures that the policy tolerates have None.
         A run whose result was lost with the worker that kept it is a failure (CRASHED).
         """
         fetched = self.fetched()
@@ -123,7 +123,7 @@ class Report(Sequence[Outcome]):
         return [outcome.value if outcome.status is Status.COMPLETED else default for outcome in fetched.outcomes]
 
     def fetched(self) -> Report:
-        """Return this report with all values fetched from the workers that keep them until they are asked for.
+        """Return this report with all values fetched from the workers that still keep them.
 
         A run whose value was lost with its worker is CRASHED in the returned report.
         """
@@ -144,7 +144,7 @@ class Report(Sequence[Outcome]):
     def raise_for_failures(self) -> None:
         """Raise `TaskRunsFailed` if more runs did not complete than the policy tolerates.
 
-        In a flow run, its failures then become an artifact of it, unless the wait was called with `report=False`.
+        In a flow run, the failures also become an artifact of it, unless the wait was called with `report=False`.
         """
         members = self.members()
         if len(members) <= self.tolerated:
@@ -207,7 +207,7 @@ def _error_of(member: Outcome) -> Exception:
 
 
 def _note(outcome: Outcome, pages: str | None) -> None:
-    """Add a note to the error that names its run, once for each run. `pages`: what `task_run_pages` returns."""
+    """Add a note that names the run to its error, once for each run. `pages`: what `task_run_pages` returns."""
     error = outcome.error
     if error is None:
         return

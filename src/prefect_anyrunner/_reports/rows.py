@@ -15,10 +15,10 @@ _ID = 16
 
 
 class Rows(Sequence[Outcome]):
-    """Outcomes by index. They are put in any order, each index once; in the end the indexes have no gaps.
+    """Outcomes by index. They may be put in any order, each index once; in the end, the indexes have no gaps.
 
-    A row keeps these of a completed run: task name, id, attempts, start, end, worker, runner and, with `keep_values`,
-    its value.
+    The row of a completed run keeps task name, id, attempts, start, end, worker, runner and, with `keep_values`, the
+    value.
     """
 
     def __init__(self, *, keep_values: bool = False) -> None:

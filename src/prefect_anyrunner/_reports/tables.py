@@ -63,7 +63,7 @@ def csv_text(report: Report) -> str:
 
 
 def seconds_of(outcome: Outcome) -> float | None:
-    """Return how long a run took; None if it is not known when it started and ended."""
+    """Return how many seconds a run took; None if its start or its end is not known."""
     if outcome.started is None or outcome.ended is None:
         return None
     return max(0.0, (outcome.ended - outcome.started).total_seconds())

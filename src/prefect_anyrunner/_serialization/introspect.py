@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 MAX_FRAMES = 100
-"""Frames of one traceback."""
+"""Maximum number of frames of one traceback."""
 
 
 _HEAP_TYPE = 1 << 9
@@ -82,7 +82,7 @@ def can_be_made_bare(cls: type) -> bool:
     """Return whether an instance can be made without running any code of the class.
 
     It can if all memory beyond the builtin base belongs to `__slots__`, `__dict__` and `__weakref__`. A class written
-    in C or Rust, such as pydantic's `ValidationError`, may hold more memory, and reading that unset kills the process.
+    in C or Rust, such as pydantic's `ValidationError`, may hold more memory, and reading it unset kills the process.
     """
     while not is_static(cls):
         if _type_flags(cls) & _NOT_INSTANTIABLE:
@@ -135,7 +135,7 @@ def field_values(exc: BaseException) -> dict[str, Any]:
 
 
 def set_fields(exc: BaseException, values: dict[str, Any]) -> None:
-    """Set fields, except from None to None: an `OSError` would print a filename that was set to None."""
+    """Set fields, except from None to None, because an `OSError` would print a filename that was set to None."""
     descriptors = fields(type(exc))
     for name, value in values.items():
         field = descriptors.get(name)
@@ -156,7 +156,7 @@ def has_own_reduce(cls: type) -> bool:
 
 
 def frames(tb: types.TracebackType | None) -> list[FrameFacts]:
-    """Return the facts that a traceback prints, frame by frame; of a long one the first and the last frames."""
+    """Return the facts that a traceback prints, frame by frame; of a long one, only the first and the last frames."""
     items: list[types.TracebackType] = []
     while tb is not None:
         items.append(tb)

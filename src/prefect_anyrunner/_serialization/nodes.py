@@ -48,7 +48,7 @@ Group = tuple[str, tuple[BaseException, ...]]
 
 
 class _Resolvers(threading.local):
-    """What `exception_ref` looks numbers up in: the exceptions being packed, or those rebuilt so far."""
+    """The lookups of `exception_ref`: the exceptions being packed, or those rebuilt so far."""
 
     def __init__(self) -> None:
         self.stack: list[Resolve] = []

@@ -30,26 +30,26 @@ from prefect_anyrunner._serialization.pickler import SafePickler
 MAX_PART = 10_000_000
 """Bytes that the args, or the attributes, of one exception may take."""
 MAX_TOTAL = 50_000_000
-"""Bytes that the args and attributes of all exceptions in one may take."""
+"""Bytes that the args and attributes of all exceptions that are packed together may take."""
 MAX_PLAIN = 20_000
 """Bytes of args or attributes that travel as plain data; larger ones are pickled."""
 MAX_CHAIN = 100
-"""Causes and contexts in one chain."""
+"""Maximum number of causes and contexts in one chain."""
 MAX_NODES = 5_000
-"""Exceptions in one, with those in groups, args and attributes."""
+"""Maximum number of exceptions packed together, including those in groups, args and attributes."""
 MAX_NOTES = 100
-"""Notes of one exception."""
+"""Maximum number of notes of one exception."""
 
 
 def pack_error(exc: BaseException) -> bytes:
     """Return `exc` as bytes for `unpack_error`.
 
     Never raises. At most 100 exceptions of a chain, 100 frames of a traceback and 10 MB of args or attributes of
-    each exception travel (50 MB in all). The text mentions the rest, or a stand-in holds the `repr` of it.
+    each exception travel (50 MB in all). The text mentions the rest, or a stand-in holds its `repr`.
     """
     try:
         return _Packing(exc).run()
-    except BaseException as problem:  # an object inside may raise anything at any touch
+    except BaseException as problem:  # any access to an object inside may raise anything
         return pickle.dumps([_last_resort(exc, problem)], protocol=pickle.HIGHEST_PROTOCOL)
 
 
@@ -89,7 +89,7 @@ class _Packing:
             self.depth = self.depths[len(nodes)]
             try:
                 nodes.append(self.node(exc))
-            except BaseException as problem:  # it must not cost the others
+            except BaseException as problem:  # one failure must not cost the others
                 nodes.append(_last_resort(exc, problem))
         return pickle.dumps(nodes, protocol=pickle.HIGHEST_PROTOCOL)
 
@@ -132,7 +132,7 @@ class _Packing:
         node["args"] = self.parts(dict(enumerate(introspect.get("args", exc))))
         node["attributes"] = self.parts(state)
         node["fields"] = self.parts(introspect.field_values(exc))
-        if issubclass(cls, AttributeError):  # `obj`, the object without the attribute, is no part of the error
+        if issubclass(cls, AttributeError):  # `obj`, the object without the attribute, is not part of the error
             node["fields"][2].pop("obj", None)
         if not again:
             node["method"], node["reason"] = self.method(exc, node)
@@ -169,7 +169,7 @@ class _Packing:
             return False, False
 
     def reduced(self, exc: BaseException, node: Node) -> bool:
-        """Put the result of the class' `__reduce_ex__` into the node; return whether it can travel."""
+        """Put the result of the class's `__reduce_ex__` into the node; return whether it can travel."""
         try:
             made = type(exc).__reduce_ex__(exc, 4)
         except BaseException:  # see trial
@@ -232,7 +232,7 @@ def _is_scalar(kind: type) -> bool:
 
 
 def _plain_size(value: Any, depth: int = 3) -> int:
-    """Return the approximate bytes of builtin scalars, lists, tuples and dicts; of others more than `MAX_PLAIN`."""
+    """Return the approximate bytes of builtin scalars, lists, tuples and dicts; for others, more than `MAX_PLAIN`."""
     kind = type(value)
     if kind is str or kind is bytes:
         return 10 + len(value)
@@ -293,7 +293,7 @@ def _alike(one: Any, other: Any, depth: int = 6) -> bool:
 
 
 def _empty_node(exc: BaseException, max_text: int) -> Node:
-    """Return a node with what any exception has: type, text and builtin bases."""
+    """Return a node with the facts that any exception has: type, text and builtin bases."""
     builtin = [cls for cls in introspect.mro(type(exc)) if introspect.is_static(cls) and issubclass(cls, BaseException)]
     no_parts: Parts = ({}, None, {})
     return {

@@ -1,6 +1,6 @@
-"""The pickler of everything that crosses to another process, and all that we know of cloudpickle's insides.
+"""The pickler of everything that crosses to another process. Only this file relies on cloudpickle's internals.
 
-`tests/unit/serialization/test_cloudpickle_names.py` fails with a sentence when a release moves it.
+`tests/unit/serialization/test_cloudpickle_names.py` fails with a clear message when a release changes them.
 """
 
 import threading
@@ -19,7 +19,7 @@ from prefect_anyrunner._serialization.introspect import frames, names_of, traceb
 class HeldError:
     """Holds an exception inside a value: our picklers pickle the exception itself in its place.
 
-    So an exception that a value and an exception around it share is packed once, also if one is the cause of the other.
+    So an exception that is held by a value and by the exception around it is packed once, even if it is its cause.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -58,7 +58,7 @@ class SafePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 def code_of_file(file: str, make: Callable[..., types.CodeType], arguments: tuple[Any, ...]) -> types.CodeType:
-    """Return the code object that `make` makes of `arguments`, with `file` as the name of its file.
+    """Return the code object that `make` makes from `arguments`, with `file` as the name of its file.
 
     cloudpickle 3.1.3 replaces that name by `<dynamic-code>`, so that tracebacks would show no source lines (rule F1).
     """

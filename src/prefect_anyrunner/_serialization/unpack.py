@@ -17,7 +17,7 @@ from prefect_anyrunner._serialization.pickler import HeldError
 
 
 class PortableError(HeldError):
-    """Holds an exception that any pickler can pickle. What comes back is the exception, or a stand-in for it."""
+    """Holds an exception so that any pickler can pickle it. Unpickling returns the exception, or a stand-in for it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return unpack_error, (pack_error(self.error),)
