@@ -7,7 +7,7 @@
     outcomes   Report, Outcome, Status, TaskRunsFailed            what became of the task runs
     errors     AnyRunnerError and its tree                        what can go wrong (see `_base/errors.py`)
 
-The packages are the stages that a run passes, from the top to the bottom. A package imports only what stands below it:
+The packages are the stages that a run passes through, from top to bottom. A package imports only packages below it:
 
     cli  conformance  pytest_plugin     the command, the table of rules, the fixture for tests
     _provisioning                       servers, engines and child processes that commands and tests start
@@ -83,7 +83,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     # pytest loads this package's plugin at the start of every run: Prefect is imported when a name is first used.
     if name == "__version__":
-        return importlib.metadata.version("prefect-anyrunner")  # pyproject.toml is the one place that says it
+        return importlib.metadata.version("prefect-anyrunner")  # only pyproject.toml states it
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

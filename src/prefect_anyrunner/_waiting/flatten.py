@@ -22,7 +22,7 @@ class Position(NamedTuple):
 
 
 Unflatten = Callable[[list[Any]], Any]
-"""A function that builds the shape of an argument again, from one entry per position."""
+"""A function that rebuilds the shape of an argument from one entry per position."""
 
 
 def flatten(futures: Any) -> tuple[list[Position], Unflatten]:

@@ -1,6 +1,6 @@
 """`map_settled`: one task over any number of inputs, with bounds on the task runs in flight and on memory.
 
-Inputs are read a part of the window at a time, each part is submitted by one `map`, and each outcome becomes a row of
+Inputs are read one part of the window at a time, and each part is submitted by one `map`. Each outcome becomes a row of
 the report.
 """
 
@@ -33,9 +33,9 @@ from prefect_anyrunner._waiting.session import checked_report, recorded
 from prefect_anyrunner._waiting.wait_set import WaitSet
 
 _PARTS = 4
-"""Number of parts that a window is submitted in, because submitting a part costs less than submitting one by one."""
+"""Number of parts in which a window is submitted: submitting a part costs less than submitting its runs one by one."""
 _BACKLOG_SECONDS = 0.05
-"""Seconds between two looks at the event queue while nothing else is to be waited for: it notifies nobody."""
+"""Poll interval, in seconds, of the event queue while no run is open, because the queue sends no notifications."""
 
 
 @public
@@ -54,8 +54,8 @@ def map_settled(
 
     Inputs are read as runs end, never far ahead of them, so a generator of a million needs no more memory than one of
     a thousand. The report keeps id, attempts, times and worker of a completed run (some 50 bytes). It keeps the value
-    only with `keep_values`, otherwise `value` is None. It keeps neither name nor state, which the Prefect API has.
-    Every other outcome is kept whole, so memory grows with the failures, and with values that are kept.
+    only with `keep_values`, otherwise `value` is None. It keeps neither name nor state, because the Prefect API has
+    both. Every other outcome is kept whole, so memory grows with the failures and with the values that are kept.
 
     Call it inside a flow. It blocks; in an async flow, `await asyncio.to_thread(map_settled, ...)`. The window holds
     on every task runner, the stock ones too.
@@ -160,7 +160,7 @@ class MapSession:
     def record_failure(self, outcome: Outcome, failed: set[Any]) -> None:
         """Count a run that did not complete; stop the others if the policy demands it.
 
-        `failed`: the ids of all runs that did not complete. Runs that one of them blocked are no root failures.
+        `failed`: the ids of all runs that did not complete. A run that one of them blocked is not a root failure.
         """
         if outcome.index in self._cancelled and outcome.status is Status.CANCELLED:
             self.withdrawn.add(outcome.index)
@@ -213,7 +213,7 @@ class MapSession:
         return outcomes
 
     def _drop_prefect_bookkeeping(self, outcome: Outcome) -> None:
-        """Drop the notes on a run that Prefect keeps in this process for tasks that get its result: none will."""
+        """Drop what Prefect keeps about a run for tasks that take its result, because no task will take it."""
         if outcome.status is not Status.COMPLETED or outcome.task_run_id is None:
             return
         run_id, known = outcome.task_run_id, self._flow.run_results

@@ -15,7 +15,7 @@ from prefect.utilities.collections import isiterable
 from prefect_anyrunner._prefect.private import unsent_events
 
 _READ_SECONDS = 0.05
-"""Seconds to read inputs before those read so far are submitted, although the part is not full."""
+"""Seconds to read inputs before a part is submitted although it is not full."""
 _MAX_UNSENT = 3000
 """Number of unsent events, some 17 kB each, above which submitting stops: Prefect emits faster than it sends."""
 _STUCK_SECONDS = 10.0
@@ -24,7 +24,7 @@ _END: Any = object()
 
 
 class Inputs:
-    """The arguments of the task: some are read element by element, every run gets the others (`static`)."""
+    """The arguments of the task. Some are read element by element; every run gets the others (`static`)."""
 
     def __init__(self, task: Task[Any, Any], iterables: tuple[Any, ...], named: dict[str, Any]) -> None:
         given = get_call_parameters(task.fn, iterables, named, apply_defaults=False)

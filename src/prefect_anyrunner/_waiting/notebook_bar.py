@@ -1,4 +1,4 @@
-"""The progress of a wait below the cell of a notebook. IPython is there when it is used."""
+"""The progress of a wait, drawn below the cell of a notebook, where IPython is always installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _PAUSE = 0.1
-"""Seconds between two pictures of the bar: each is a message to the browser."""
+"""Seconds between two updates of the bar, because each update is a message to the browser."""
 
 
 def in_notebook() -> bool:

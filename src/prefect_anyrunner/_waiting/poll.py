@@ -18,13 +18,13 @@ Inbox = queue.SimpleQueue[int]
 """The keys of runs whose futures have called back."""
 
 LOOP_BLOCKED_SECONDS = 0.05
-"""Longest time, in seconds, to block an event loop at once where a worker is free only meanwhile (Ray)."""
+"""Longest time, in seconds, to block an event loop in one go on Ray, which frees a worker only during that wait."""
 
 
 def wait_loop(wait_set: WaitSet, *, release: bool = False) -> Iterator[list[Ended]]:
     """Yield the runs that have ended, repeatedly, until none is open.
 
-    `release`: free the worker of the calling task during each wait, because the caller does not free it for the whole.
+    `release`: free the worker of the calling task during each wait, because the caller does not free it throughout.
     """
     inbox: Inbox = queue.SimpleQueue()
     yield wait_set.subscribe(inbox.put)
@@ -59,7 +59,7 @@ async def await_loop(wait_set: WaitSet, *, release: bool = False) -> AsyncIterat
     inbox: asyncio.Queue[int] = asyncio.Queue()
 
     def notify(key: int) -> None:
-        with suppress(RuntimeError):  # the loop has been closed, so nobody waits any more
+        with suppress(RuntimeError):  # the loop has been closed, so no one waits any more
             loop.call_soon_threadsafe(inbox.put_nowait, key)
 
     yield await in_thread_if_blocking(wait_set, wait_set.subscribe, notify)
@@ -67,7 +67,7 @@ async def await_loop(wait_set: WaitSet, *, release: bool = False) -> AsyncIterat
         keys = []
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_set.pause()):
-                while wait_set.waits_in_engine and inbox.empty():  # waiting in the engine takes turns with the loop
+                while wait_set.waits_in_engine and inbox.empty():  # the engine and the event loop take turns
                     wait_set.wait_in_engine(LOOP_BLOCKED_SECONDS)
                     await asyncio.sleep(LOOP_BLOCKED_SECONDS)
                 with wait_set.release_worker() if release else nullcontext():

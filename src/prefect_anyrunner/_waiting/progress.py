@@ -23,7 +23,7 @@ _watching: ContextVar[Progress | Literal[True] | None] = ContextVar("prefect_any
 
 
 _drawing = threading.Lock()
-"""Held while a bar is drawn: a terminal has room for one, and a wait of a task may begin during that of the flow."""
+"""Lock that is held while a bar is drawn: a terminal has room for one, and a task may wait while the flow waits."""
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def _bar(total: int | None) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    # rich would write to the terminal what a flow prints, also if stdout is a file.
+    # Otherwise rich would write what a flow prints to the terminal, even if stdout is a file.
     with (
         logs_above(console),
         Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as bar,

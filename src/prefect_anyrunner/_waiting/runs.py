@@ -31,7 +31,7 @@ stock_outcomes: WeakKeyDictionary[Any, Outcome] = WeakKeyDictionary()
 class SettledFuture(Protocol):
     """The futures of our own runners: `outcome()` reports everything about the run.
 
-    Futures of any other make can be settled too if they have these methods. These attributes are optional:
+    Futures of other packages can be settled too if they have these methods. These attributes are optional:
     `task_name`, `runner_name`, a method `mark_awaited()` that is called when a wait begins, and `runner`.
     """
 
@@ -72,7 +72,7 @@ class WaitingRunner(Protocol):
 
 
 def has_outcome(future: object) -> TypeGuard[SettledFuture]:
-    """Return whether `future` reports its own outcome; any other future is asked as a stock one."""
+    """Return whether `future` reports its own outcome; any other future is treated as a stock one."""
     return callable(getattr(type(future), "outcome", None))
 
 

@@ -41,7 +41,7 @@ def recording(*, only: Callable[[], bool] = lambda: True) -> Iterator[list[Repor
 
 
 def recorded(report: Report) -> Report:
-    """Append `report` to the list of every surrounding `recording`, publish it if it is asked for, and return it."""
+    """Append `report` to the list of every surrounding `recording`, publish it if that is wanted, and return it."""
     for reports, only in _recordings.get():
         if only():
             reports.append(report)

@@ -35,11 +35,11 @@ def settle(
             A future that is passed twice is answered twice (rule O1). Without futures the report is empty.
         policy: how many failures are too many, and what happens then; a `FailurePolicy` or its text, `"tolerate=5%"`.
         timeout: seconds to wait at most. A run that has not ended by then is UNFINISHED and goes on running.
-        progress: a function that is called with (done, failed, total) as runs end, or True for a progress bar on
-            stderr, which is not drawn if stderr is not a terminal, or below the cell of a notebook. Log lines of this
-            process appear above the bar; those of workers on the same terminal are written across it.
+        progress: a function that is called with (done, failed, total) as runs end, or True for a progress bar. The bar
+            is drawn below the cell of a notebook, or on stderr if stderr is a terminal. Log lines of this process
+            appear above the bar; those of workers on the same terminal are written across it.
         report: whether the flow run gets an artifact that describes the failures, in the Prefect UI. By default it gets
-            one when `TaskRunsFailed` is raised; True makes it in any case, False never. A wait in a task makes none.
+            one when `TaskRunsFailed` is raised; True makes one in any case, False never. A wait in a task makes none.
 
     Returns:
         A `Report` of the outcomes in the order of `futures`. Settling again returns an equal one (rule O2).
@@ -51,7 +51,7 @@ def settle(
     session = SettleSession(futures, policy, timeout, report)
     try:
         return session.settle(progress)
-    except KeyboardInterrupt as exc:  # where the wait was interrupted is nobody's concern
+    except KeyboardInterrupt as exc:  # the user does not need the traceback of the wait
         raise exc.with_traceback(None) from None
 
 
@@ -67,7 +67,7 @@ def gather(
 ) -> Any:
     """Wait until all task runs have ended and return their results in the shape of `futures`.
 
-    Takes the arguments of `settle` and raises the same errors. A run that failed but is tolerated by `policy` has
+    It takes the arguments of `settle` and raises the same errors. A run that failed but is tolerated by `policy` has
     `default` in its place. A generator, a set or another iterable gives a list.
 
     Raises:
@@ -117,9 +117,9 @@ async def agather(
 class as_settled:  # used like a function, as `concurrent.futures.as_completed` is
     """Iterate over outcomes as runs end, with `for` or with `async for`.
 
-    Takes `futures` and `timeout` as `settle` does, and raises the same errors. Each position in `futures` is answered
-    once. Runs that have not ended when `timeout` seconds have passed since the iteration began come last, as
-    UNFINISHED. Leaving the loop early leaves the runs alone.
+    It takes `futures` and `timeout` as `settle` does, and raises the same errors. Each position in `futures` is
+    answered once. Runs that have not ended when `timeout` seconds have passed since the iteration began come last, as
+    UNFINISHED. Leaving the loop early does not affect the runs.
     """
 
     def __init__(self, futures: Any, *, timeout: float | None = None) -> None:

@@ -41,7 +41,7 @@ class WaitSet:
         self.runs: dict[int, WaitedRun] = {}
         self.open: dict[int, WaitedRun] = {}
         self.has_stock = False
-        """Whether a poll may block: polling a stock future fetches its result, and the API is asked about it."""
+        """Whether a poll may block: polling a stock future fetches its result and asks the API about it."""
         self._not_subscribed: list[int] = []
         self._next_poll = time.monotonic() + POLL_SECONDS
         self.add(positions)

@@ -21,5 +21,5 @@ def api_problem(api: str) -> str | None:
 
 
 def host_and_port_of_api(url: str) -> tuple[str, int]:
-    """Return where the Prefect API at `url` listens."""
+    """Return the host and the port at which the Prefect API at `url` listens."""
     return host_and_port(url, 443 if url.startswith("https://") else 80)

@@ -8,7 +8,7 @@ from collections import deque
 from prefect_anyrunner._worker.messages import RunRequest
 
 BATCH_BYTES = 2**16
-"""Bytes of arguments in one batch at most. On Ray, a worker returns the rest of a batch after a result of this size."""
+"""Maximum bytes of arguments in one batch. On Ray, a worker returns the rest of a batch after a result of this size."""
 BATCH_PATIENCE = 0.2
 """Seconds before a worker returns the runs of a batch that it has not started, so that other workers can run them."""
 

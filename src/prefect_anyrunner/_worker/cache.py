@@ -1,4 +1,4 @@
-"""What this process fetched, or made of what it fetched, once."""
+"""Caches of this process: blobs that it fetched, and objects that it made from them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from prefect_anyrunner._worker.messages import WorkerHost
 T = TypeVar("T")
 
 _MOST_BYTES = 128 * 2**20
-"""Bytes of a worker's memory that blobs may take; the newest blob is kept, whatever its size."""
+"""Maximum bytes of a worker's memory that blobs may take. The newest blob is kept, whatever its size."""
 _MOST_OBJECTS = 256
-"""Objects that one cache keeps."""
+"""Maximum number of objects that one cache keeps."""
 
 
 class BlobCache:
-    """Bytes that were fetched once for this process; the oldest go first if there are too many."""
+    """Bytes that were fetched once for this process. Above the limit, the oldest are dropped first."""
 
     def __init__(self) -> None:
         self._bytes: OrderedDict[str, bytes] = OrderedDict()
@@ -48,14 +48,14 @@ class BlobCache:
 
 
 class _Fetching:
-    """The lock of the threads that fetch the same bytes, as long as one does."""
+    """The lock of the threads that fetch the same bytes. It exists as long as one of them does."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
 
 
 class ObjectCache(Generic[T]):
-    """Objects made of blobs, by digest; the oldest go first if there are too many."""
+    """Objects made from blobs, by digest. Above the limit, the oldest are dropped first."""
 
     def __init__(self) -> None:
         self._objects: OrderedDict[str, T] = OrderedDict()

@@ -23,11 +23,11 @@ from prefect_anyrunner._worker.cache import blobs
 from prefect_anyrunner._worker.messages import WorkerHost
 
 _MOST_FLOW_RUNS = 8
-"""Flow runs whose contexts are kept; those of more flow runs at a time are entered anew for each body."""
+"""Maximum number of flow runs whose contexts are kept; with more at a time, each body enters its context anew."""
 _MOST_FREE = max(32, os.cpu_count() or 1)
-"""Free contexts of one flow run that are kept: a worker with more threads than CPUs waits more than it computes."""
+"""Maximum free contexts kept per flow run: a worker with more threads than CPUs waits more than it computes."""
 ENVIRONMENT = "environment"
-"""The key of environment variables in a serialized context; a worker that runs several bodies at a time gets none."""
+"""Key of the environment variables in a serialized context; a worker that runs several bodies at a time gets none."""
 
 
 _here: contextvars.ContextVar[WorkerHost | None] = contextvars.ContextVar("anyrunner_worker", default=None)
@@ -53,7 +53,7 @@ class EnteredContext:
 
     A `contextvars.Context` keeps what was entered. Each body runs in a copy of it, so that no body sees the changes of
     another. One body at a time has the context, in any thread, because the task runner in it waits at the end of the
-    body for what the body submitted.
+    body for the runs that the body submitted.
     """
 
     def __init__(self, serialized: dict[str, Any], host: WorkerHost) -> None:
@@ -71,7 +71,7 @@ class EnteredContext:
         ):  # the client is made from these settings
             client = get_client(sync_client=True)
         api = str(client.api_url)
-        why = api_problem(api)  # the client itself would try for minutes where nothing answers
+        why = api_problem(api)  # the client itself would try for minutes if nothing answers
         if why is not None:
             raise unreachable(f"{host.backend} worker {host.name()}", api, why)
         self._stack.enter_context(hydrated_context(serialized, client=client))
@@ -109,9 +109,9 @@ def _leave_all() -> None:
 
 
 class ContextPool:
-    """The contexts that no body has at the moment, of the flow runs that were served last.
+    """The contexts that no body is using, of the flow runs that were served last.
 
-    They belong to no thread: on Dask, a task that waits gives its place to a new thread and ends with its own.
+    They belong to no thread, because on Dask a task that waits gives its place to a new thread and ends with its own.
     """
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class ContextPool:
         return EnteredContext(load_context(host, digest), host)
 
     def release(self, host: WorkerHost, digest: str, entered: EnteredContext) -> None:
-        """Keep a context for the next body, and close those that are too many."""
+        """Keep a context for the next body, and close those above the limits."""
         key = (digest, host.name())  # threads may be workers of their own: LocalCluster(processes=False)
         with self._lock:
             free = self._free.setdefault(key, [])
@@ -143,7 +143,7 @@ contexts = ContextPool()
 
 
 def dump_context(serialized: dict[str, Any], engine: tuple[str, ...]) -> bytes:
-    """Return a context as bytes, with the versions that workers must have; `engine`: modules that it needs there."""
+    """Return a context as bytes, with the versions that workers must have; `engine`: modules that workers need."""
     return pickle.dumps((engine, dict(running(*engine)), dumps(serialized, what="the context of the flow run")))
 
 

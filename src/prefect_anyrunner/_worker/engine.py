@@ -1,11 +1,11 @@
-"""Prefect's task engine as runners use it: bodies can be interrupted, and states are published by others.
+"""Prefect's task engine as runners use it: bodies can be interrupted, and other code publishes the states.
 
-The task that the engine runs is the user's own, with the user's own function, for everything that looks at it: cache
-policies, hooks, conditions. So the engine marks where the body is: Prefect's `call_task_fn` calls the user's function,
+The engine runs the user's own task with the user's own function, because cache policies, hooks and conditions look at
+both. So the engine itself marks where the body begins and ends: Prefect's `call_task_fn` calls the user's function,
 then `handle_success`.
 
-The engine publishes no state itself: it gives each to `events`, which knows when and whether the API is to have it.
-Making an event costs about a third of the engine itself, so none is made to be dropped.
+The engine publishes no state itself. It passes each state to `events`, which decides whether and when the API gets it.
+Making an event costs about a third of what the engine costs, so no event is made only to be dropped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WHILE_RUNNING = "It was cancelled while it ran."
 
 
 class StateEvents(Protocol):
-    """What publishes the states that an engine puts on its task run."""
+    """The publisher of the states that an engine puts on its task run."""
 
     def changed(self, new: Change) -> None:
         """Publish a change."""

@@ -1,4 +1,4 @@
-"""What a worker publishes about the run that it executes: every state except the last, as its request says.
+"""The states that a worker publishes of the run that it executes: all except the last, as its request says.
 
 The flow's process publishes the last state once it has the result: the same one, or another if the result did not
 arrive. So the API never shows Completed for a run whose result is lost (rule S1).
@@ -36,6 +36,6 @@ class EventsOnWorker:
             publisher().put_open(source, new.kept(), None, after=LATE_SECONDS)
 
     def forget(self, task_run: TaskRun) -> None:
-        """Leave out what has not been published, because the run has ended."""
+        """Drop changes that have not been published, because the run has ended."""
         if self._is_late:
             publisher().forget_open(task_run.id)

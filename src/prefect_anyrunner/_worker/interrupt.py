@@ -23,20 +23,20 @@ class Interrupted(BaseException):
 _INTERRUPTED = "anyrunner: the task run is cancelled"
 """The message with which the asyncio task of a body is cancelled."""
 RETRY_SECONDS = 0.02
-"""Seconds between two looks at a body that is in a place where it must not be interrupted."""
+"""Seconds between two attempts to interrupt a body that is in a place where it must not be interrupted."""
 _MOST_PENDING = 1000
-"""Number of requests that are kept for bodies that have not started here."""
+"""Maximum number of requests that are kept for bodies that have not started here."""
 _UNSAFE = {"logging", "threading", "queue", "concurrent.futures._base", "concurrent.futures.thread"}
-"""Modules that hold locks which others wait for: an exception inside them may leave a lock taken for ever."""
+"""Modules whose locks other threads wait for: an exception inside them may leave a lock taken for ever."""
 
 _bodies: dict[str, int | asyncio.Task[Any]] = {}  # claim -> ident of the thread that runs the body, or its asyncio task
-_injected: set[str] = set()  # bodies in whose thread Python is to raise, or has raised
+_injected: set[str] = set()  # claims of bodies in whose thread Python will raise, or has raised
 _pending: OrderedDict[str, None] = OrderedDict()
 _lock = threading.Lock()
 
 
 def run_body(claim: str, run: Callable[..., T], *args: Any) -> T:
-    """Call `run`, which `interrupt` can stop until `run` calls `leave_body`, and can keep from starting before."""
+    """Call `run`. `interrupt` can keep it from starting, and can stop it until it calls `leave_body`."""
     try:
         _enter(claim, threading.get_ident())
         return run(*args)
@@ -46,7 +46,7 @@ def run_body(claim: str, run: Callable[..., T], *args: Any) -> T:
 
 
 async def run_async_body(claim: str, run: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Await `run`, as `run_body` calls it."""
+    """Await `run`; see `run_body`."""
     try:
         _enter(claim, asyncio.current_task() or threading.get_ident())
         return await run(*args)
@@ -75,7 +75,7 @@ def interrupt(claim: str) -> None:
     """Ask the body of `claim` to stop if it runs in this process, now or later.
 
     A thread sees the request at its next bytecode, after a blocking C call has returned; a coroutine sees it at its
-    next `await`. A body that is logging or taking a lock is interrupted once it has done so.
+    next `await`. A body that is logging or taking a lock is interrupted once it is done with that.
     """
     with _lock:
         if claim not in _bodies:
@@ -86,9 +86,10 @@ def interrupt(claim: str) -> None:
 
 
 def interrupt_in_signal(claim: str) -> None:
-    """Do so in a signal handler of the thread that runs the body: raise KeyboardInterrupt, also out of a blocking call.
+    """Ask the body of `claim` to stop, in a signal handler of the thread that runs it.
 
-    What runs before the body may drop that exception, as `__del__` does; then the body does not start all the same.
+    The handler raises KeyboardInterrupt, which also ends a blocking call. Code that runs before the body may drop that
+    exception, as `__del__` does. The body does not start in that case.
     """
     # Without `_lock`, because the interrupted code may hold it: this thread alone enters and leaves the body.
     _keep_from_starting(claim)
@@ -147,7 +148,7 @@ def _try_interrupt(claim: str) -> bool:
         raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
         raise_in(ctypes.c_ulong(where), ctypes.py_object(Interrupted))
         if is_unsafe(sys._current_frames().get(where)):
-            # The thread went on between the look and the request, and has not seen the request yet.
+            # The thread went on between the check and the request, and has not seen the request yet.
             raise_in(ctypes.c_ulong(where), None)
             return False
         _injected.add(claim)
@@ -157,12 +158,12 @@ def _try_interrupt(claim: str) -> bool:
 def _cancel(claim: str, where: asyncio.Task[Any]) -> None:
     with _lock:
         runs = _bodies.get(claim) is where
-    if runs:  # it waits at an `await`, because its event loop is in this function
+    if runs:  # it waits at an `await`, because its event loop is running this function
         where.cancel(_INTERRUPTED)
 
 
 def is_unsafe(frame: FrameType | None) -> bool:
-    """Return whether a body that is in `frame` must not be interrupted there: it may hold a lock of others."""
+    """Return whether a body must not be interrupted in `frame`, because it may hold a lock that others wait for."""
     while frame is not None and frame.f_globals.get("__name__") != __name__:  # up to the first step of the body
         if frame.f_globals.get("__name__") in _UNSAFE:
             return True

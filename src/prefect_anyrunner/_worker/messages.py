@@ -1,4 +1,4 @@
-"""What travels between the flow's process and a worker for one run."""
+"""The messages about one run between the flow's process and a worker."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ class RunRequest(NamedTuple):
 
 
 class RunResult(NamedTuple):
-    """What a worker reports about one request.
+    """A worker's answer to one request.
 
-    `refused` says why the body was not run here (rules C2, C3, K1); then only `error` may stand beside it, which kept
-    the worker from starting the body. `value` is None while the worker keeps it (`value_size` bytes) until it is
-    fetched. `unrecorded` are the ends of runs that the body submitted and the API has not been seen to record.
+    `refused` is the reason why the body was not run here (rules C2, C3, K1). Beside it, only `error` may be set: the
+    error that kept the worker from starting the body. `value` is None while the worker keeps it (`value_size` bytes)
+    until it is fetched. `unrecorded` are the ends of runs that the body submitted and that the API has not been seen to
+    record.
     """
 
     worker: str
@@ -59,12 +60,12 @@ class RunResult(NamedTuple):
 
 
 class WorkerHost(Protocol):
-    """What `run_request` asks of the backend on a worker."""
+    """The methods that `run_request` needs from the backend on a worker."""
 
     backend: str
 
     def name(self) -> str:
-        """Return the worker's name, by which a person would find it."""
+        """Return the name by which a person can find the worker."""
         ...
 
     def fetch(self, digest: str) -> bytes:
@@ -83,4 +84,4 @@ def process_name() -> str:
 
 @cache
 def _host() -> str:
-    return socket.gethostname()  # each call releases the GIL and waits to get it back, which costs more than the answer
+    return socket.gethostname()  # each call releases the GIL, and getting it back costs more than the answer

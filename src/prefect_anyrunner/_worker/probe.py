@@ -1,6 +1,7 @@
-"""What a worker answers before it gets work. It is sent there as text, so that nothing need be installed there.
+"""The questions that a worker answers before it gets work.
 
-It imports the standard library alone and runs on any Python that workers may have. `_driver/preflight.py` sends it.
+`_driver/preflight.py` sends this module as text, so that nothing need be installed on the worker. It imports only the
+standard library and runs on any Python that workers may have.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import urllib.request
 from typing import Any
 
 PATIENCE = 3.0
-"""Seconds that the Prefect API gets to take a connection."""
+"""Seconds that the Prefect API gets to accept a connection."""
 
 
 def probe(distributions: tuple[str, ...], api: tuple[str, int] | None, modules: tuple[str, ...]) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def probe(distributions: tuple[str, ...], api: tuple[str, int] | None, modules: 
 
 
 def unreachable(api: tuple[str, int] | None) -> str | None:
-    """Return why nothing answers at host and port, or None; behind a proxy this cannot be known, so it is not tried."""
+    """Return why nothing answers at host and port, or None; also None behind a proxy, where this cannot be known."""
     if api is None or urllib.request.getproxies():
         return None
     try:

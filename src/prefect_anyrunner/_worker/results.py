@@ -1,4 +1,4 @@
-"""From a finished run to the result that the flow's process gets."""
+"""The result of a finished run, as the flow's process gets it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from prefect_anyrunner._worker.messages import RunResult, WorkerHost
 def pack(
     host: WorkerHost, task: Task[Any, Any], task_run: TaskRun, raised: BaseException | None, *, claim: str
 ) -> RunResult:
-    """Return what became of a run; a result that cannot travel makes it a failed one (rule V1)."""
+    """Return the result of a run; a value that cannot travel makes it a failed run (rule V1)."""
     state = task_run.state
     assert state is not None
     if raised is not None and not (state.is_crashed() or state.is_cancelled()):
@@ -70,7 +70,7 @@ def pack_crash(host: WorkerHost, task_run: TaskRun, error: BaseException) -> Run
 
 
 def masked_failure(claim: str, raised: BaseException) -> Exception | None:
-    """Return the exception of a body that is hidden behind `raised`, which Prefect raised when it tried to print it."""
+    """Return the exception of a body if `raised` hides it, because Prefect could not print that exception."""
     error = raised.__context__
     for _ in range(10):
         if not isinstance(raised, Exception) or not isinstance(error, Exception):

@@ -2,9 +2,9 @@
 
     request -> claim -> context (entered once) -> Prefect's task engine -> result
 
-A request holds digests instead of what does not change from run to run: the flow run's context, the task object, large
+A request holds only digests of what stays the same from run to run: the flow run's context, the task object, large
 arguments. The backend's `WorkerHost` fetches those bytes once per worker. Whatever a body does, `run_request` returns a
-result, so that nothing of a body reaches the engine that carries it.
+result, so that nothing that a body raises reaches the engine that carries the run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _running_lock = threading.Lock()
 
 
 class _Work(NamedTuple):
-    """What a request holds for Prefect's task engine."""
+    """The contents of a request that Prefect's task engine needs."""
 
     task: Task[Any, Any]
     arguments: dict[str, Any]
@@ -50,7 +50,7 @@ class _Work(NamedTuple):
 
 
 def run_request(host: WorkerHost, request: RunRequest) -> RunResult:
-    """Run one request and return what became of it; never raises for anything that the body does."""
+    """Run one request and return its result; never raises for anything that the body does."""
     if (owner := host.claim(request.claim)) is not None:
         return RunResult(worker=host.name(), refused=owner)
     try:
@@ -71,7 +71,7 @@ def run_request(host: WorkerHost, request: RunRequest) -> RunResult:
         except BaseException as exc:
             return pack_crash(host, task_run, exc)
     finally:
-        leave_body(request.claim)  # once more: an interruption may have come before the body's own took hold
+        leave_body(request.claim)  # again, because an interruption may have kept the body from doing it
         _running.discard(request.claim)
         contexts.release(host, request.context, entered)
 
@@ -100,7 +100,7 @@ def _run(entered: EnteredContext, host: WorkerHost, request: RunRequest, task_ru
 def run_here_as_sent(host: WorkerHost, request: RunRequest) -> RunResult:
     """Run one request as `run_request` does, but in the process and the context that it was submitted in (rule V2).
 
-    What the request holds of that context is loaded, but not entered.
+    The context in the request is loaded, but not entered.
     """
     try:
         _checked_contexts.get(request.context, lambda: bool(load_context(host, request.context)))
@@ -113,18 +113,18 @@ def run_here_as_sent(host: WorkerHost, request: RunRequest) -> RunResult:
         except CannotTravel as exc:
             return pack_failure(host, task_run, exc)
         raised = _run_engine(asyncio.run, request, work, task_run)
-        with as_worker(host):  # futures in the result are waited for where they would leave a worker
+        with as_worker(host):  # so that futures in the result are waited for, as on a worker
             return pack(host, work.task, task_run, raised, claim=request.claim)
     except BaseException as exc:
         return pack_crash(host, task_run, exc)
     finally:
-        leave_body(request.claim)  # once more: an interruption may have come before the body's own took hold
+        leave_body(request.claim)  # again, because an interruption may have kept the body from doing it
 
 
 def _run_engine(
     run_coroutine: Callable[[Any], Any], request: RunRequest, work: _Work, task_run: TaskRun
 ) -> BaseException | None:
-    """Run Prefect's task engine, which leaves its state on `task_run`; return what the engine lets through."""
+    """Run Prefect's task engine, which leaves its state on `task_run`; return the exception that it lets through."""
     events = EventsOnWorker(request.events)
     engine: dict[str, Any] = {
         "task": work.task,
@@ -158,7 +158,7 @@ def _overridden(context_overrides: dict[str, Any]) -> Any:
 
 
 def _unpack(host: WorkerHost, request: RunRequest, task_run: TaskRun) -> _Work:
-    """Return what a request holds. Raises CannotTravel if it cannot be rebuilt here."""
+    """Return the contents of a request. Raises CannotTravel if they cannot be rebuilt here."""
     what = f"the code of task run {task_run.name!r}"
     task = _tasks.get(request.task, lambda: SentTask(blobs.get(host, request.task), what)).task(
         lambda: blobs.get(host, request.task), what

@@ -27,7 +27,7 @@ from prefect.tasks import Task
 from prefect_anyrunner._serialization.values import loads
 
 CODE = ("fn", "__wrapped__", "__annotations__")
-"""Attributes in which a flow and a task hold their function, and what that takes along from its module."""
+"""Attributes in which a flow or a task holds its function, and what the function takes along from its module."""
 _SCALARS = frozenset({bool, bytes, complex, float, int, str, type(None), date, datetime, timedelta, decimal.Decimal})
 _BY_NAME = (types.ModuleType, types.BuiltinFunctionType, types.FunctionType, type, logging.Logger, enum.Enum)
 """Types whose objects a worker finds by name, provided that no other function and no class came by value."""
@@ -36,7 +36,7 @@ _OF_FUNCTIONS = frozenset({"_make_function", "_function_setstate", "_builtin_typ
 """Names that rebuild a function, by cloudpickle or our pickler, if it needs no class, closure or module of its own."""
 _REACHES_GLOBALS = frozenset({"globals", "exec", "eval", "__globals__", "_getframe", "currentframe"})
 _COLLECT_BYTES = 128 * 2**20
-"""Bytes of tasks unpickled anew, which take about as much memory, before a worker's garbage is collected."""
+"""Bytes of tasks unpickled anew, about as large in memory, after which a worker collects garbage."""
 _unpickled_bytes = 0
 
 
@@ -44,7 +44,7 @@ class SentTask:
     """A task that was sent as a blob, kept if every run may use the same object."""
 
     def __init__(self, data: bytes, what: str) -> None:
-        """Take the result of `dumps`; `what` is its name in an error. Raises CannotTravel."""
+        """Unpickle `data`, the result of `dumps`; `what` is its name in an error. Raises CannotTravel."""
         watching = _Watching(io.BytesIO(data))
         task: Task[Any, Any] = loads(data, what=what, read=lambda _: watching.load())
         steady = watching.is_steady and _is_plain(task) and (not watching.functions or _is_steady(task.fn))
@@ -70,7 +70,7 @@ def _collect_after(size: int) -> None:
 
 
 class _Watching(pickle.Unpickler):
-    """Notes whether anything but one function came by value."""
+    """An unpickler that notes whether anything but one function came by value."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)

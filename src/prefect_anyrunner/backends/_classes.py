@@ -1,4 +1,4 @@
-"""Classes that a spec names: whether they can be imported, first without importing them."""
+"""Checks whether the classes that a spec names can be imported, at first without importing them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INSTALL = {
         "dask_yarn",
     )
 }  # fmt: skip
-"""Packages with cluster classes for Dask, and how they are installed."""
+"""Packages with cluster classes for Dask, each with the name that pip installs it by."""
 
 
 def why_not(name: str) -> str | None:

@@ -1,11 +1,11 @@
 """Worker processes that are forked from a process which has imported Prefect: they start at once, not after seconds.
 
 That process, the template, starts with the first worker, without the script (rule M1), and has one thread. It is kept
-for the workers of later flow runs, and ends with this process. Where none can be used, workers start by loky, as they
-do on other systems than Linux, where forking is not safe.
+for the workers of later flow runs, and ends with this process. Where no template can be used, loky starts the workers.
+It always does so on systems other than Linux, because forking is not safe there.
 
-All that we know of multiprocessing's fork server stands here. `tests/unit/backends/test_engine_names.py` fails with a
-sentence when a release of Python moves it.
+This module uses internals of multiprocessing's fork server. `tests/unit/backends/test_engine_names.py` fails with a
+message when a release of Python moves one of them.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from typing import Any
 from loky.backend.spawn import get_preparation_data
 
 IS_SAFE = sys.platform == "linux" and sys.version_info < (3, 14)
-"""Whether workers are forked here: Python 3.14 gives its fork server a key, which is not tried yet."""
+"""Whether workers are forked here. Python 3.14 gives its fork server a key, which this module does not support yet."""
 
 _MOST = 4
-"""Number of templates of one process at most, because each keeps its memory until the process ends."""
+"""Maximum number of templates of one process, because each keeps its memory until the process ends."""
 _LONGEST_PATH = 60
-"""Number of bytes that the temporary folder may have: a path of a socket has 107 at most."""
+"""Longest path of the temporary folder, in bytes: the path of a socket may have 107."""
 _PR_SET_PDEATHSIG = 1
 _CHANGES = {"PYTEST_CURRENT_TEST"}
-"""Environment variables that change all the time and that nothing reads when it is imported."""
+"""Environment variables that change all the time and that no module reads when it is imported."""
 _PROGRAM = """
 import signal, sys
 # A terminal or systemd sends these to all processes, and this one ends as the last. A new worker is to see SIGTERM.
@@ -54,7 +54,7 @@ class NoTemplate(Exception):
 
 
 class _Template(forkserver.ForkServer):
-    """A template process. It ends when nobody holds the other end of its pipe: neither this process nor a worker."""
+    """A template process. It ends when neither this process nor a worker holds the other end of its pipe."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class _Template(forkserver.ForkServer):
         return self._process is not None and self._process.poll() is not None
 
     def ensure_running(self) -> None:
-        """Start the process, which the stock method cannot do without looking at the script."""
+        """Start the process without looking at the script, which the stock method cannot do."""
         resource_tracker.ensure_running()
         if self._process is not None:
             return
@@ -115,10 +115,10 @@ if hasattr(os, "register_at_fork"):
 def _connect(descriptors: list[int]) -> tuple[int, int]:
     """Fork a worker from a template with the environment and the output of this process as they are now.
 
-    Returns the stock method's two descriptors. Raises NoTemplate if there is none.
+    Returns the same two descriptors as the stock method. Raises NoTemplate if no template can be used.
     """
     files = [_file(descriptor) for descriptor in range(3)]
-    if None in files:  # one of these is closed, and its number may be given to what the template needs
+    if None in files:  # one of these is closed, so a file of the template may get its number
         raise NoTemplate
     environment = frozenset((name, value) for name, value in os.environ.items() if name not in _CHANGES)
     key = (environment, tuple(sys.path), *files[1:])
@@ -150,7 +150,7 @@ class ForkedPopen(popen_forkserver.Popen):
     """A forked process. Raises NoTemplate if it cannot be forked."""
 
     def _launch(self, process_obj: Any) -> None:
-        # As the stock method, with another server and without the script.
+        # This is the stock method, with another server and without the script.
         data = io.BytesIO()
         set_spawning_popen(self)
         try:
@@ -159,7 +159,7 @@ class ForkedPopen(popen_forkserver.Popen):
         finally:
             set_spawning_popen(None)
         self.sentinel, writer = _connect(self._fds)  # type: ignore[attr-defined]
-        kept = os.dup(writer)  # the worker sees the end of this process by it
+        kept = os.dup(writer)  # it closes when this process ends, and the worker sees that
         self.finalizer = util.Finalize(self, util.close_fds, (kept, self.sentinel))  # type: ignore[attr-defined]
         try:
             with open(writer, "wb") as file:
@@ -175,12 +175,12 @@ def is_forked() -> bool:
 
 
 def enter_forked_process() -> None:
-    """Make a process that was forked what one that started by itself is."""
-    # The template alone can say how this process ends, so it ends with the template.
+    """Set up a forked process like one that started by itself."""
+    # Only the template can report how this process ends, so this process ends with the template.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-    # Programs that a body starts would keep the template.
+    # Otherwise programs that a body starts would keep the template alive.
     os.set_inheritable(forkserver._forkserver._forkserver_alive_fd, False)  # type: ignore[attr-defined]
     if (tracker := resource_tracker.getfd()) is not None:
         os.set_inheritable(tracker, False)

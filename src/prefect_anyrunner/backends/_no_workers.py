@@ -1,4 +1,4 @@
-"""A warning, and then an end, when runs wait for workers that an engine does not have."""
+"""A warning, and later an end, for runs that wait for workers while the engine has none."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable
 from contextlib import suppress
 
 SECONDS = 30.0
-"""Seconds until an engine without a worker is worth a line: one that grows by itself needs some to start the first."""
+"""Seconds until an engine without a worker is worth a warning: one that grows by itself needs time for the first."""
 _LOOK_SECONDS = 1.0
-"""Seconds between two looks after that."""
+"""Seconds between two checks after that."""
 
 
 class WorkerWatch:
-    """Looks, some time after the first submit, whether `engine` has any worker, and warns if it has none.
+    """Checks, some time after the first submit, whether `engine` has any worker, and warns if it has none.
 
-    `has_workers` asks the engine. Nothing is said if it raises, because other code reports an engine that is gone.
-    `timeout`: seconds without a worker after which `give_up` is called with a sentence, and again for what is submitted
-    later; None for never.
+    `has_workers` asks the engine. If it raises, the checks end, because other code reports an engine that is gone.
+    `timeout`: seconds without a worker after which `give_up` is called with a sentence, and again for runs that are
+    submitted later; None for never.
     """
 
     def __init__(
@@ -60,6 +60,6 @@ class WorkerWatch:
                     return
 
     def stop(self) -> None:
-        """Look no more, and wait for a look that has begun."""
+        """Stop checking, and wait for a check that has begun."""
         self._stopped.set()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""What a backend is: a frozen record that says its name, its options, its addresses and what it cannot do."""
+"""The frozen record of a backend: its name, its options, its addresses and the capabilities that it lacks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BYTES = re.compile(r"\d+(\.\d+)?\s*([kmgtp]i?)?b?", re.IGNORECASE | re.ASCII)
 
 
 class Capability(StrEnum):
-    """What a runner can do that not every engine allows; the value is how the generated matrix names it."""
+    """An ability of a runner that not every engine allows. The value is its name in the generated matrix."""
 
     SEPARATE_PROCESS = "run tasks outside the flow's process"
     SURVIVE_WORKER_DEATH = "lose a worker without losing the flow's process"
@@ -64,9 +64,9 @@ class Option:
     def convert(self, value: Any, *, text: bool, folder: Path | None = None) -> Any:
         """Return `value` as this option's type.
 
-        `text`: the value stands in a URL, so numbers and booleans are read from text. `folder`: where a relative path
-        of kind "file" starts, else the working directory. Raises ValueError saying what was expected instead; the
-        message goes behind the value.
+        `text`: whether the value comes from a URL, so that numbers and booleans are read from text. `folder`: where a
+        relative path of kind "file" starts, by default the working directory. Raises ValueError with what was expected
+        instead; its message continues a sentence that begins with the value.
         """
         match self.kind:
             case "int" | "float":
@@ -144,17 +144,17 @@ class Backend:
 
     `name`: how a spec asks for it. A third party registers its record as an entry point of the same name in the group
     `prefect_anyrunner.backends`.
-    `build`: called with the address (None for an engine of its own) and the checked options, returns the Prefect task
-    runner, not started; as text, `"module:function"`, imported when it is first needed.
+    `build`: a function that takes the address (None for an engine of its own) and the checked options, and returns the
+    Prefect task runner, not started; or its name as `"module:function"`, imported when it is first needed.
     `requires`: modules that must be importable; `install`: the command that makes them so.
     `schemes`: URL scheme to the prefix of the engine's own address, `{"dask+tls": "tls://"}`; each scheme is the
     backend's name, alone or followed by `+` and more. Empty: the backend takes no address.
     `words`: addresses that are a word instead of host and port, passed on as they are.
     `credentials`: whether the engine understands `user:password@` in an address.
-    `lacks`: what the backend truly cannot do, each with the written reason.
-    `share`: starts an engine of its own that many flow runs use, for commands and tests. It is called with the checked
-    options and with the number of workers to start unless the options say otherwise, and returns a context manager that
-    yields a `SharedEngine`; as text, like `build`. None: every runner starts what it needs by itself.
+    `lacks`: the capabilities that the backend truly lacks, each with the reason.
+    `share`: a function that starts an engine for many flow runs, for commands and tests, or its name, as for `build`.
+    It takes the checked options and the number of workers to start unless the options say otherwise. It returns a
+    context manager that yields a `SharedEngine`. None: every runner starts what it needs by itself.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""The backends there are: four built in, the stock runners beneath them, more through entry points.
+"""All known backends: four built in, the stock runners beneath them, more through entry points.
 
-Knowing one does not import it.
+Listing them imports none of them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ GROUP = "prefect_anyrunner.backends"
 def names() -> tuple[str, ...]:
     """Return the names to choose from, the built-in ones first; loads no entry point.
 
-    The stock runners are known, too, but are there to compare with.
+    The stock runners are left out, because they only serve for comparison.
     """
     return (*BUILT_IN, *sorted({point.name for point in _entry_points()} - OWN.keys()))
 
 
 def knows(name: str) -> bool:
-    """Tell whether there is a backend of that name; loads no entry point."""
+    """Return whether a backend of that name exists; loads no entry point."""
     return name in OWN or name in names()
 
 
@@ -46,7 +46,7 @@ def of_scheme(scheme: str) -> str:
 def get(name: str) -> Backend | None:
     """Return the backend of that name, or None when there is none.
 
-    Raises SpecError when two packages registered the name, or a package registered something else than a `Backend`
+    Raises SpecError when two packages registered the name, or a package registered something other than a `Backend`
     under it; BackendUnavailable when its record cannot be imported.
     """
     points = [point for point in _entry_points() if point.name == name]
@@ -115,7 +115,7 @@ def _entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:
 
 @lru_cache(maxsize=1)
 def _entry_points_on(_: tuple[str, ...]) -> tuple[importlib.metadata.EntryPoint, ...]:
-    # Reads a file of every installed distribution, and is asked several times whenever a run starts.
+    # This reads a file of every installed distribution, and each start of a runner asks for it several times.
     points = importlib.metadata.entry_points(group=GROUP)
     # The same distribution can be found twice, by an editable install and on the path.
     return tuple({(_owner(point), point.name): point for point in points}.values())

@@ -1,4 +1,4 @@
-"""What runs in the template of `_fork_server.py`: it imports what workers need, and forks."""
+"""The program of the template in `_fork_server.py`: it imports what workers need, and forks them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _BARE = "without collections"
 
 
 def main(listener: int, alive: int) -> None:
-    """Fork a worker for each request on the socket `listener`, until the pipe `alive` has no other end any more."""
+    """Fork a worker for each request on the socket `listener`, until the other end of the pipe `alive` is closed."""
     for module in _MODULES:
         import_module(module)
     if _BARE not in sys.argv:
         load_prefect_collections()  # Prefect does so in each worker, before its first run
-        if len(os.listdir("/proc/self/task")) > 1:  # a thread of one of them is not forked, and may hold a lock
+        if len(os.listdir("/proc/self/task")) > 1:  # a fork leaves out a thread of one of them, which may hold a lock
             os.execv(sys.executable, [*sys.orig_argv, _BARE])
-    sys.stdout.flush()  # each worker would write what is left of an integration's output
+    sys.stdout.flush()  # otherwise each worker would write an integration's unflushed output
     _survive_failed_forks()
     forkserver.main(listener, alive, [])
 

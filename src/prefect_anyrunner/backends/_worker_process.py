@@ -1,7 +1,7 @@
 """How worker processes start: without importing the script that runs the flow (rule M1).
 
-All that we know of loky's insides, and of multiprocessing's, stands here. `tests/unit/backends/test_engine_names.py`
-fails with a sentence when a release moves it.
+This module uses internals of loky and of multiprocessing. `tests/unit/backends/test_engine_names.py` fails with a
+message when a release moves one of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from loky.backend.process import LokyProcess
 from prefect_anyrunner.backends._fork_server import IS_SAFE, ForkedPopen, NoTemplate, enter_forked_process, is_forked
 
 METHOD = "anyrunner"
-"""The name under which `multiprocessing.get_context` finds the way in which our workers start."""
+"""The name under which `multiprocessing.get_context` finds the start method of our workers."""
 
 _GUARD = (
     'Put the call of the flow under `if __name__ == "__main__":`, because this process was started by a method of '
@@ -36,7 +36,7 @@ class _Process(LokyProcess):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # "spawn" hands this on, too: a task that uses multiprocessing finds what the script has chosen.
+        # "spawn" hands this on, too: a task that uses multiprocessing finds the method that the script has chosen.
         self._chosen_method = multiprocessing.get_start_method(allow_none=True)
 
     def run(self) -> None:
@@ -54,7 +54,7 @@ class _Process(LokyProcess):  # type: ignore[misc]
 
 
 class _ForkedProcess(_Process):
-    """The same, forked from a template if that is possible."""
+    """A `_Process` that is forked from a template if that is possible."""
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
@@ -83,7 +83,7 @@ class _PoolContext(LokyContext):  # type: ignore[misc]
 # Dask takes the name of a context, and multiprocessing has no public way to add one; loky adds its own likewise.
 multiprocessing.context._concrete_contexts[METHOD] = _Context()  # type: ignore[attr-defined]
 POOL_CONTEXT: BaseContext = _PoolContext()
-"""The multiprocessing context by which the workers of a process pool start."""
+"""The multiprocessing context in which the workers of a process pool start."""
 
 
 def refuse_in_import_of_script() -> None:

@@ -38,12 +38,12 @@ from prefect_anyrunner.backends._no_workers import WorkerWatch
 
 
 class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore[misc,name-defined]  # one future
-    """Runs tasks on a Dask cluster: a temporary one, an existing one, or a `cluster` object.
+    """A task runner on a Dask cluster: a temporary one, an existing one, or a `cluster` object.
 
-    A drop-in for prefect-dask's class of the same name. A body is claimed on the scheduler before it runs, so that
-    Dask's own re-execution never runs one twice (rules C2, C3; PrefectHQ/prefect#15442). `rerun_lost=N` allows it N
-    times per run (rule C4). `connect_timeout` is in seconds; so is
-    `worker_timeout`, after which runs that wait for a cluster without any worker crash, and None is never.
+    It is a drop-in for prefect-dask's class of the same name. A body is claimed on the scheduler before it runs, so
+    that Dask's own re-execution never runs one twice (rules C2, C3; PrefectHQ/prefect#15442). `rerun_lost=N` allows it
+    N times per run (rule C4). `connect_timeout` and `worker_timeout` are in seconds. Runs that wait for a cluster
+    without any worker crash after `worker_timeout`, or never if it is None.
     """
 
     settings: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -101,7 +101,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         return "dask"
 
     def comparable_settings(self) -> dict[str, Any]:
-        """Return the settings with `Security` objects as what they hold, because each is equal only to itself."""
+        """Return the settings, with the contents of `Security` objects, because each object is equal only to itself."""
         client_kwargs = dict(self.client_kwargs)
         if isinstance(security := client_kwargs.get("security"), distributed.Security):
             client_kwargs["security"] = {name: getattr(security, name) for name in security.__slots__}
@@ -116,7 +116,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
     # --- start and stop ------------------------------------------------------------------------------------------
 
     def start_engine(self) -> None:
-        """Make sure that a scheduler answers at the address, if there is one; the first submit connects to it."""
+        """Make sure that a scheduler answers at the address, if one is given; the first submit connects to it."""
         host = current_worker()
         self._nested = host is not None and host.backend == "dask"
         if not self._nested:
@@ -212,7 +212,8 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             return
         self._greet()
         given = self.client_kwargs
-        self.client_kwargs = {"timeout": self.connect_timeout, **given}  # for this call: a runner equals its duplicate
+        # Only for this call, because a runner must equal its duplicate.
+        self.client_kwargs = {"timeout": self.connect_timeout, **given}
         try:
             _ = self.client
         except (OSError, TimeoutError) as exc:
@@ -221,7 +222,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             self.client_kwargs = given
 
     def _greet(self) -> None:
-        """Make sure that a scheduler answers at the address; nothing is asked where there is none."""
+        """Make sure that a scheduler answers at the address; do nothing without an address."""
         if self.address is not None:
             greet(
                 self.address,
@@ -234,7 +235,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
 
     def _check_cluster(self) -> None:
         if isinstance(getattr(self, "_cluster", None), distributed.LocalCluster):
-            missing = module_without_spec()  # it was started here, from what is installed here
+            missing = module_without_spec()  # it was started here, with the packages that are installed here
         else:
             missing = check_cluster(self._client, self.both_sides, self.connect_timeout, self.logger)
         if missing:

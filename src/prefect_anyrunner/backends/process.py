@@ -36,9 +36,9 @@ from prefect_anyrunner.backends._worker_process import POOL_CONTEXT, refuse_in_i
 
 
 class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRunner):  # type: ignore[misc]  # one future for all
-    """Runs tasks in processes of this machine, at most `max_workers` at a time.
+    """A task runner in processes of this machine, which runs at most `max_workers` tasks at a time.
 
-    A drop-in for Prefect's class of the same name. A process that dies takes only the run it was running (rule C2);
+    It is a drop-in for Prefect's class of the same name. A process that dies takes only its own run with it (rule C2);
     `rerun_lost=N` has such a run executed again up to N times (rule C4). Tasks that a task submits run in threads of
     that task's process (rule N1).
     """
@@ -178,8 +178,8 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
 
     def _current_pool(self) -> Pool:
         if self._pool is None or not self._pool.active:
-            # Messages go through this process only if somebody wants to see them: a worker that is killed while it
-            # writes to the shared queue would keep the queue's lock, and silence all others.
+            # Messages go through this process only if somebody wants to see them, because a worker that is killed while
+            # it writes to the shared queue would keep the queue's lock, and silence all others.
             messages = self._subprocess_message_queue if self.subprocess_message_processor_factories else None
             self._pool = Pool(
                 broken=self._on_pool_broken,
@@ -204,7 +204,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         with self._pool_lock:  # a pool that is given up gets no more runs, so that none is forgotten with it
             try:
                 handle = _scheduled(self._current_pool(), request)
-            except RuntimeError:  # the pool broke between two lines: the next one is new
+            except RuntimeError:  # the pool broke since: the next one is new
                 handle = _scheduled(self._current_pool(), request)
             run.handle = handle
         handle.future.add_done_callback(partial(self._on_done, run, claim))
@@ -218,7 +218,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         except CannotStart as exc:
             self.end(run, ends.crashed(run, str(exc), exc))
         except (CancelledError, pebble.ProcessExpired, BrokenProcessPool) as exc:
-            # A worker that outlives its pool may still read the request: from here on it refuses that.
+            # A worker that outlives its pool may still read the request: from here on it refuses the run.
             self.on_worker_lost(run, _how_it_died(exc), started=not folder.revoke(claim), cause=exc)
         except Exception as exc:
             folder.revoke(claim)
@@ -234,7 +234,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         retiring.start()
 
     def _retire(self, pool: Pool) -> None:
-        """Stop a pool that broke, and end the futures of runs that it had not even taken in."""
+        """Stop a pool that broke, and end the futures of runs that it had not even accepted."""
         with self._pool_lock:
             if self._pool is pool:
                 self._pool = None

@@ -31,16 +31,16 @@ from prefect_anyrunner.backends._ray.waiting import wait_in_ray
 
 
 class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: ignore[misc]  # one future for all
-    """Runs tasks on Ray: the one at `address`, `"auto"` for one that runs already, `"local"` for one of its own.
+    """A task runner on Ray: the one at `address`, one that runs already (`"auto"`), or one of its own (`"local"`).
 
     Without an address it uses what `ray.init()` finds, as prefect-ray's class does: the Ray that `RAY_ADDRESS` names or
     that runs on this machine, else one of its own. A process can be connected to one Ray only: all flow runs in it, and
     the user's own `ray.init()`, share that one, and the last runner stops what the first has started (rule L1).
 
-    A drop-in for prefect-ray's class of the same name. Ray re-runs what it lost up to three times; here a lost run is
-    Crashed (rule C2) unless `rerun_lost=N` allows it to be executed again N times (rule C4). `connect_timeout` is in
-    seconds; so is `worker_timeout`, after which runs that wait for a cluster without any worker crash, and None is
-    never.
+    It is a drop-in for prefect-ray's class of the same name. Ray re-runs a lost task up to three times; here a lost run
+    is Crashed (rule C2) unless `rerun_lost=N` allows it to be executed again N times (rule C4). `connect_timeout` and
+    `worker_timeout` are in seconds. Runs that wait for a cluster without any worker crash after `worker_timeout`, or
+    never if it is None.
     """
 
     settings: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -162,9 +162,9 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         return super().prepare(run, scope)
 
     def _probe_worker(self) -> None:
-        """Let modules beside the flow that workers lack travel with the tasks.
+        """Send modules beside the flow with the tasks if workers lack them.
 
-        A worker is asked only if there are such modules. Whether its releases fit, each worker checks itself when it
+        A worker is asked only if the flow has such modules. Each worker checks itself whether its releases fit, when it
         gets the run's context.
         """
         own = user_modules()
@@ -211,7 +211,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         self._started_channel().delete_blobs(digests)
 
     def workers(self) -> str:
-        """Return the number of CPUs, of which one runs a task at a time, and that the versions of a worker fit."""
+        """Return the number of CPUs, each of which runs one task at a time, after checking a worker's versions."""
         resources: Any = ray.cluster_resources
         evaluate: Any = ray.remote(lambda text: eval(text)).options(num_cpus=0, max_retries=0)
         here = running(*self.both_sides)
@@ -238,7 +238,7 @@ def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:
     own = address is None
     local = {name: settings.pop(name) for name in ("num_cpus", "num_gpus") if name in settings}
     init_kwargs = {
-        # Ray's INFO lines say where it runs, which matters to nobody whose flow starts and stops it.
+        # Ray's INFO lines say where it runs, which does not matter to a flow that starts and stops it.
         **({"include_dashboard": False, "logging_level": "WARNING"} if own else {}),
         **local,
         **settings.pop("init_kwargs", {}),

@@ -1,4 +1,4 @@
-"""The stock runners, unwrapped: what `stock+thread://` and its like give, to compare with ours."""
+"""The stock runners, unwrapped, to compare with ours: those of `stock+thread://` and the like."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ from prefect_anyrunner.backends._thread.engine import ThreadEngine
 
 
 class ThreadPoolTaskRunner(RemoteRunner, prefect.task_runners.ThreadPoolTaskRunner[Any]):  # type: ignore[misc]  # one future for all
-    """Runs tasks in threads of this process, at most `max_workers` at a time.
+    """A task runner in threads of this process, which runs at most `max_workers` tasks at a time.
 
-    A drop-in for Prefect's class of the same name. A task that waits for other task runs does not count while it waits
-    (rule N1, PrefectHQ/prefect#17060). With `portable=True` each run gets what a worker in another process would get,
-    and its result comes back the same way (rule V2).
+    It is a drop-in for Prefect's class of the same name. A task that waits for other task runs does not count while it
+    waits (rule N1, PrefectHQ/prefect#17060). With `portable=True` each run gets what a worker in another process would
+    get, and its result comes back the same way (rule V2).
     """
 
     settings: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -65,7 +65,7 @@ class ThreadPoolTaskRunner(RemoteRunner, prefect.task_runners.ThreadPoolTaskRunn
     # --- hooks ---------------------------------------------------------------------------------------------------
 
     def prepare(self, run: Run, scope: MapScope | None) -> bool:
-        """Build the request of `run` if it is to travel; otherwise nothing has to be prepared."""
+        """Build the request of `run` if it is to travel; otherwise do nothing."""
         return super().prepare(run, scope) if self.portable else True
 
     def store_blob(self, digest: str, data: bytes) -> None:
@@ -82,7 +82,7 @@ class ThreadPoolTaskRunner(RemoteRunner, prefect.task_runners.ThreadPoolTaskRunn
         self._started_threads().dispatch(runs)
 
     def revoke(self, runs: list[Run]) -> list[bool]:
-        """Return that no run can be revoked: a run that was sent has started."""
+        """Return False for each run, because a run that was sent has started."""
         return [False] * len(runs)
 
     def interrupt(self, run: Run) -> None:

@@ -1,8 +1,7 @@
 """The command `anyrunner`: `show`, `run`, `compare`, `report`, `conform`, `audit`, `events`.
 
-Exit codes: 0 for success; 1 when the flow failed, the runners disagree, a rule is broken or accounts do not
-balance; 2 for wrong input, with one
-sentence and no traceback; 130 after Ctrl-C, 143 after SIGTERM.
+Exit codes: 0 for success; 1 when the flow failed, the runners disagree, a rule is broken or accounts do not balance; 2
+for wrong input, with one sentence and no traceback; 130 after Ctrl-C, 143 after SIGTERM.
 
 Each command is imported when it is called, so that help and usage errors come without the seconds that Prefect takes.
 """

@@ -1,4 +1,4 @@
-"""`anyrunner audit`: whether the Prefect API says of each task run of a flow run how it ended."""
+"""`anyrunner audit`: checks that the Prefect API knows how each task run of a flow run ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect_anyrunner.cli.flow_run_id import flow_run_id
 from prefect_anyrunner.cli.usage_error import UsageError
 
 _SHOWN = 10
-"""Task runs of one kind that are named."""
+"""Maximum number of task runs of one kind that are named."""
 
 
 def audit(flow_run: str, *, histories: bool, mend: bool, gone: bool) -> int:

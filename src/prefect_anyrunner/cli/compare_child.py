@@ -18,7 +18,7 @@ from prefect_anyrunner.cli.run import run_flow
 from prefect_anyrunner.cli.values import value_text
 
 PROGRESS_SECONDS = 0.05
-"""Seconds between two progress messages at least."""
+"""Minimum time, in seconds, between two progress messages."""
 
 
 def main(parent: Parent) -> None:

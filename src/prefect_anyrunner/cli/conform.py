@@ -15,7 +15,7 @@ from prefect_anyrunner.conformance.matrix import rows
 
 _MARKS = {"pass": "[green]pass[/]", "fail": "[red]FAIL[/]", "skip": "skip"}
 _SENTENCE_WIDTH = 30
-"""Columns that the sentences of the rules need at least; without that much room they are left out."""
+"""Minimum number of columns for the sentences of the rules; with less room they are left out."""
 
 
 def run(

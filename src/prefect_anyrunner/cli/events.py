@@ -1,4 +1,4 @@
-"""`anyrunner events send`: what a flow run could not bring into the Prefect API is sent later, from its file."""
+"""`anyrunner events send`: sends a file of changes that a flow run could not bring into the Prefect API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect_anyrunner.cli.usage_error import UsageError
 
 
 def send(file: str) -> int:
-    """Send what a file keeps, delete the file once the API has recorded all of it, and return the exit code."""
+    """Send the changes in a file, delete the file once the API has recorded them all, and return the exit code."""
     path = Path(file)
     try:
         changes = read_unsent(path)

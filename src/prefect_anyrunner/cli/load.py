@@ -1,4 +1,4 @@
-"""The flow and its parameters, as the command line names them; whether the address of a runner answers."""
+"""The flow and its parameters, as the command line names them; a check that the address of a runner answers."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def check_reachable(spec: RunnerSpec) -> None:
 
 @contextmanager
 def _flow_runs_reported(where: str) -> Iterator[None]:
-    """Print a line for each flow that runs in the block: the import of a file is to run none."""
+    """Print a line for each flow that runs in the block, because the import of a file should run none."""
     logger = logging.getLogger("prefect.flow_runs")
     level, wanted = logger.level, logger.getEffectiveLevel()
     found: set[str] = set()

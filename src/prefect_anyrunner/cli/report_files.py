@@ -33,7 +33,7 @@ def save(report: Report, path: Path) -> None:
 
 
 def combined(reports: Sequence[Report], error: BaseException | None) -> Report:
-    """Return one report of all waits of a flow run, each task run once. `error`: with what the flow run failed."""
+    """Return one report of all waits of a flow run, each task run once. `error`: why the flow run failed."""
     notes = [note for report in reports for note in report.notes]
     if error is not None and not isinstance(error, TaskRunsFailed):
         notes.append(f"The flow failed by an error of its own: {hide_in_prose(described(error))}")

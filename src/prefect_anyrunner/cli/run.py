@@ -31,7 +31,7 @@ from prefect_anyrunner.cli.values import value_text
 def run(flow_spec: str, pairs: Sequence[str], runner: str | None, files: Sequence[str] = ()) -> int:
     """Run the flow once, print how it ended, and return the exit code.
 
-    `runner`: a spec, or None for the one that is configured. `files`: where a report of its waits is written. Raises
+    `runner`: a spec, or None for the one that is configured. `files`: files that get a report of its waits. Raises
     UsageError, SpecError, BackendUnavailable and EngineUnreachable.
     """
     spec = RunnerSpec.load(runner, place="--runner") if runner is not None else None

@@ -10,11 +10,11 @@ from typing import Any
 from prefect_anyrunner._base.safe_text import cut, short_repr
 
 MAX_VALUE = 2000
-"""Characters of one value that are kept for people."""
+"""Maximum number of characters of one value that are kept for people."""
 MAX_INLINE = 100
-"""Characters of a value that is shown in the sentence that names it."""
+"""Maximum number of characters of a value that is shown in the sentence that names it."""
 MAX_LINES = 20
-"""Lines of one diff."""
+"""Maximum number of lines of one diff."""
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]+")
 

@@ -1,4 +1,4 @@
-"""Helpers with which cases look at outcomes, at files and at the Prefect API."""
+"""Helpers for cases, to look at outcomes, at files and at the Prefect API."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def submit_chain(number: int) -> Any:
 
 @task
 def wait_in_vain(started: str, go: str) -> Any:
-    """Wait with a timeout for a run that goes on, and then for whichever of two runs ends first."""
+    """Wait with a timeout for a run that goes on, and then for the first of two runs to end."""
     holding: Any = tasks.hold.submit(started, go)
     try:
         holding.wait(0.01)

@@ -8,7 +8,7 @@ import sys
 
 
 def kill_this_process() -> None:
-    """End this process at once, as the system does that is out of memory; on Windows it has exit code 15."""
+    """End this process at once, as a system that is out of memory does; on Windows it has exit code 15."""
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 

@@ -57,9 +57,9 @@ class Subject:
         return self.flow_on(self.make(**options), body)
 
     def flow_on(self, runner: TaskRunner[Any], body: Callable[[], T]) -> T:
-        """Do as `flow`, on a runner that the case made."""
+        """Do what `flow` does, on a runner that the case made."""
         return call_and_close(OpenFlow(runner), body)
 
     def async_flow(self, body: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Do as `flow`, awaiting `body()` in an async flow."""
+        """Do what `flow` does, awaiting `body()` in an async flow."""
         return call_and_close(OpenFlow(self.make(), asynchronous=True), body)  # type: ignore[return-value]  # the flow awaits it

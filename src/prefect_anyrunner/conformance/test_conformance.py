@@ -30,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def case_runners() -> Iterator[dict[str, CaseRunner]]:
-    """Give the child processes by spec; each starts with the first case of its runner."""
+    """Yield the child processes by spec; each starts with the first case of its runner."""
     with ExitStack() as stack:
         yield _CaseRunners(stack, stack.enter_context(server_environment()))
 

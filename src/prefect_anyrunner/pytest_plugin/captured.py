@@ -1,4 +1,4 @@
-"""Captured output of a test without Prefect's own words about task runs that failed: the summary says the same."""
+"""Captured output of a test, without Prefect's own log of failed task runs, because the summary says the same."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class Records:
         self._records: dict[tuple[str, str], dict[str, str]] = {}  # (test, name) -> runner -> text
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in the records of a test."""
+        """Collect the records of a test."""
         if report.when == "teardown":
             value: Any
             for kind, value in report.user_properties:

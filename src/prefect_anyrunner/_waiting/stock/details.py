@@ -18,7 +18,7 @@ from prefect_anyrunner._prefect.api import task_runs
 from prefect_anyrunner._prefect.states import because
 
 MAX_DEPTH = 50
-"""Number of levels of upstream runs in which the root cause of a blocked run is looked for."""
+"""Number of levels of upstream runs that are searched for the root cause of a blocked run."""
 
 
 def add_details(

@@ -49,7 +49,7 @@ class StockRun:
         return key if isinstance(key, str) else None
 
     def handle(self) -> Any:
-        """Return the engine's own future, or None if this future has none (that of a Prefect task worker)."""
+        """Return the engine's own future, or None if there is none (for a run of a Prefect task worker)."""
         if self._handle is None and isinstance(self.future, PrefectWrappedFuture):
             wrapped = self.future.wrapped_future
             if not hasattr(wrapped, "exception") and hasattr(wrapped, "future"):
@@ -65,7 +65,7 @@ class StockRun:
         (target if target is not None else self.future).add_done_callback(lambda _: notify())
 
     def withdraw(self) -> bool:
-        """Keep the run from starting; return True if it never will. Only stock pools know which have not started."""
+        """Keep the run from starting; return True if it never will. Only stock pools know which runs have started."""
         wrapped = getattr(self.future, "wrapped_future", None)
         return isinstance(wrapped, concurrent.futures.Future) and not wrapped.done() and wrapped.cancel()
 
@@ -83,7 +83,7 @@ class StockRun:
         except TimeoutError:
             return None
         except _CANCELLED as cancelled:
-            if not handle.cancelled():  # a scope around the caller, such as the flow's timeout
+            if not handle.cancelled():  # a scope around the caller was cancelled, such as the flow's timeout
                 raise
             return self._from_engine_error(cancelled)
         except Exception as problem:
@@ -103,7 +103,7 @@ class StockRun:
         return self._from_state(result) if isinstance(result, State) else self._outcome(Status.COMPLETED, _value=result)
 
     def last_poll(self, timeout: float) -> Outcome | None:
-        """Poll again before the wait gives up, because Ray reports the end of a run some time after it."""
+        """Poll again before the wait gives up, because Ray reports the end of a run with a delay."""
         outcome = self.poll(timeout)
         if outcome is None and not hasattr(getattr(self.future, "wrapped_future", None), "done"):
             self.future.wait(timeout=0)
@@ -194,7 +194,7 @@ _RAY_LOSSES = frozenset(
 
 
 def runner_of(future: PrefectFuture[Any] | StateFuture) -> str | None:
-    """Return the name that specs have for the runner of a stock future; None for any other future."""
+    """Return the name that a spec uses for the runner of a stock future; None for any other future."""
     wrapped = getattr(future, "wrapped_future", None)
     if isinstance(wrapped, concurrent.futures.Future):
         return "thread" if type(wrapped) is concurrent.futures.Future else "process"
@@ -206,7 +206,7 @@ def _is_ray_task_error(error: BaseException | None) -> bool:
 
 
 def _is_withdrawal(error: BaseException) -> bool:
-    """Return whether the engine did not run it because it was asked not to; a lost connection does not count."""
+    """Return whether the engine did not run the task because it was asked not to; a lost connection does not count."""
     if type(error).__name__ == "TaskCancelledError":  # Ray's own; one that a body raised is inside a RayTaskError
         return not _is_ray_task_error(error)
     return isinstance(error, concurrent.futures.CancelledError) and "lost" not in str(getattr(error, "reason", ""))

@@ -27,9 +27,9 @@ from prefect_anyrunner.backends._dask.private import call_on_workers
 from prefect_anyrunner.backends._dask.scheduler import PLUGIN_NAME, AnyrunnerPlugin
 
 _FETCH_SECONDS = 300.0
-"""Seconds that a result which a worker kept gets to arrive."""
+"""Seconds to wait for a result that a worker kept."""
 _MOST_AT_ONCE = 2000
-"""Runs that are sent in one message at most."""
+"""Maximum number of runs that are sent in one message."""
 
 
 class DaskChannel:
@@ -70,7 +70,7 @@ class DaskChannel:
         return bool(self._client.status == "running")
 
     def connection_lost(self) -> str:
-        """Return the sentence that says so."""
+        """Return the sentence about a connection that was lost."""
         return f"the connection to the Dask scheduler at {self._client.scheduler.address} was lost"
 
     def ask(self, operation: str, **message: Any) -> Any:
@@ -162,7 +162,7 @@ class DaskChannel:
                     self._on_key_done(run, claim, future)
                 except BaseException as exc:
                     self._on_lost(run, f"its result could not be collected: {exc!r}", cause=exc)
-            # These are the last references: Dask would compute anew what it still holds for us when it loses that.
+            # These are the last references: as long as one exists, Dask would compute a result that it loses again.
             del first, runs, run, future
 
     def _take_in(self, event: dict[str, Any]) -> None:
@@ -190,7 +190,7 @@ class DaskChannel:
             self._on_lost(run, f"its result could not be read: {exc!r}", cause=exc)
 
     def _on_withdrawn(self, claims: set[str], key: str) -> None:
-        """Send runs by themselves that a worker returned, because their batch took too long."""
+        """Send each run by itself that a worker returned because its batch took too long."""
         runs = [
             run
             for run in self._runner.ledger.claimed_by(claims)
@@ -210,7 +210,7 @@ class DaskChannel:
             self._on_lost(run, why)
 
     def _on_key_done(self, run: Run, claim: str, future: Any) -> None:
-        """End a run whose key is done without a result, which would have come before."""
+        """End a run whose key is done without a result, because a result would have come first."""
         if claim != run.claim or run.phase is Phase.ENDED or run.handle is not future:
             return
         if future.status == "cancelled":  # we cancel none: Dask cancels all when it loses the scheduler
@@ -254,7 +254,7 @@ class DaskChannel:
         except EngineUnreachable as exc:
             self._runner.on_engine_lost(str(exc), exc)
             return
-        if owner is not None:  # without waiting for it: a worker that is about to die answers late, or never
+        if owner is not None:  # without waiting for an answer: a worker that is about to die answers late, or never
             call_on_workers(self._client, interrupt, run.claim, workers=[owner])
 
 

@@ -43,9 +43,9 @@ _lock = threading.Lock()
 def local_cluster_is_up() -> Iterator[None]:
     """Hold this while a cluster of this process is up, because such clusters change the state of the whole process.
 
-    The first cluster changes Dask's configuration, so that a worker that died comes back each time, and that no worker
-    imports the script, and makes Dask's log quiet. The last cluster restores both, and the environment variables that
-    Dask sets here for good before it starts workers.
+    The first cluster changes Dask's configuration, so that a worker that died comes back each time and no worker
+    imports the script. It also makes Dask's log quiet. The last cluster restores both. It also restores the environment
+    variables that Dask sets here for good before it starts workers.
     """
     global _clusters
     with _lock:

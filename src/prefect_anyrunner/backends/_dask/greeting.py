@@ -1,4 +1,4 @@
-"""Whether a Dask scheduler answers at an address; Dask's own client would wait without end for something else there."""
+"""A check that a Dask scheduler answers at an address; Dask's own client would wait for ever for anything else."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from prefect_anyrunner._base.errors import EngineUnreachable, SpecError
 
 _comm: Any = distributed.comm
 _CONNECTING = 0.9
-"""Part of the time in which a connection must be made; the rest is for the answer, so that we know which one failed."""
+"""Part of the time in which a connection must be made. The rest is for the answer, so that it is known which failed."""
 _PORTS = "a scheduler usually listens on port 8786, and 8787 is usually its dashboard."
 
 
 def greet(address: str, timeout: float | str, security: Any) -> None:
-    """Ask who is at `address`, and return if it is a Dask scheduler; `security` is that of a `distributed.Client`.
+    """Return if a Dask scheduler answers at `address`; `security` is that of a `distributed.Client`.
 
     Raises EngineUnreachable within `timeout` seconds, SpecError for TLS without certificates, ValueError for an address
     that Dask cannot read.
@@ -51,7 +51,7 @@ def greet(address: str, timeout: float | str, security: Any) -> None:
             ) from exc
         raise EngineUnreachable(_other(address), address=address) from exc
     except (MemoryError, ValueError, OverflowError, LookupError, AttributeError) as exc:
-        # That is what becomes of bytes that are not Dask's: it reads the first eight as a length.
+        # Dask raises these for bytes that are not its own, because it reads the first eight as a length.
         raise EngineUnreachable(_other(address), address=address) from exc
     if not (isinstance(answer, dict) and "workers" in answer):
         raise EngineUnreachable(_other(address, answer), address=address)
@@ -83,7 +83,7 @@ async def _ask(address: str, seconds: float, connection_args: dict[str, Any]) ->
 def _connection_args(security: Any) -> dict[str, Any]:
     made: Any = distributed.Security
     if not isinstance(security, distributed.Security):
-        security = made(**(security if isinstance(security, dict) else {}))  # without words, from Dask's configuration
+        security = made(**(security if isinstance(security, dict) else {}))  # or from Dask's configuration
     found: dict[str, Any] = security.get_connection_args("client")
     return found
 

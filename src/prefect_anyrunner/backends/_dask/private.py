@@ -1,4 +1,4 @@
-"""Names of distributed that it does not document; `tests/unit/backends/test_engine_names.py` notices when one moves."""
+"""Undocumented names of distributed; `tests/unit/backends/test_engine_names.py` fails when one moves."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def ask_workers(client: Any, function: Callable[..., Any], *args: Any, timeout: 
 def call_on_workers(
     client: Any, function: Callable[..., Any], *args: Any, workers: Sequence[str] | None = None
 ) -> None:
-    """Have `function` called on workers, all or these, without waiting for it and whatever it raises."""
+    """Call `function` on all workers, or on these, without waiting for it; what it raises is ignored."""
     client.loop.add_callback(client._run, function, *args, workers=workers, on_error="ignore")
 
 
 def holds_worker_thread() -> bool:
-    """Return whether the calling thread is one that Dask gave a task, and has not given it back by `secede`."""
+    """Return whether the calling thread runs a task in a thread of Dask that it has not given back by `secede`."""
     return bool(getattr(thread_state, "proceed", False))
 
 

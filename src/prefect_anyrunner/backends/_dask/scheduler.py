@@ -1,6 +1,7 @@
-"""What runs on the Dask scheduler: the claims of bodies, the bytes that workers fetch once, and results on their way.
+"""The plugin of the Dask scheduler: the claims of bodies, the bytes that workers fetch once, and results on their way.
 
-`register_plugin` sends it to the scheduler, which need not have Prefect: this module imports only what needs none.
+`register_plugin` sends it to the scheduler. This module imports only what works without Prefect, because the scheduler
+need not have it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _RECONNECT_SECONDS = 60.0
 _OUTBOX_SECONDS = 0.025
 """Seconds to hold a result back so that others can share its message: sending a message costs more than its content."""
 _CLAIM_SECONDS = 60.0
-"""Seconds that a claim outlives its key, because a worker may still be about to run what nobody wants any more."""
+"""Seconds that a claim outlives its key, because a worker may still be about to run a body that is no longer wanted."""
 
 
 class AnyrunnerPlugin(SchedulerPlugin):
@@ -79,7 +80,7 @@ class AnyrunnerPlugin(SchedulerPlugin):
                 self.close_topic(topic)
 
     def _stop_bodies(self, owners: dict[str, str]) -> None:
-        """Ask the bodies behind claims to stop: their flow's process was killed, so that nobody wants their results."""
+        """Ask the bodies behind claims to stop, because their flow's process was killed and needs no results."""
         by_worker: dict[str, list[str]] = {}
         for claim, worker in owners.items():
             if worker in self.scheduler.workers:

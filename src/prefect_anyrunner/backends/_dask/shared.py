@@ -1,4 +1,4 @@
-"""A Dask cluster of its own that many flow runs use."""
+"""A Dask cluster that is started for many flow runs."""
 
 from __future__ import annotations
 

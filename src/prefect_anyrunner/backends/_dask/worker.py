@@ -1,4 +1,4 @@
-"""What runs on a Dask worker."""
+"""The worker's side of the Dask backend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect_anyrunner._worker.run import run_request
 from prefect_anyrunner.backends._dask.private import ask_scheduler, send_to_scheduler
 
 KEEP_ON_WORKER = 2**18
-"""Bytes from which a result stays on its worker until somebody asks for it."""
+"""Size, in bytes, from which a result stays on its worker until it is fetched."""
 
 
 class DaskHost:
@@ -57,16 +57,16 @@ class DaskHost:
         self._publish(self._event(claim, result))
 
     def defer_result(self, claim: str, result: RunResult) -> None:
-        """Keep a result for the next claim: one message fewer per run, for worker and scheduler."""
+        """Keep a result for the next claim, because worker and scheduler then have one message fewer per run."""
         self._deferred = self._event(claim, result)
 
     def withdraw(self, batch: Batch) -> None:
-        """Have the flow's process send elsewhere what has not started here."""
+        """Return the runs that have not started here to the flow's process, which sends them elsewhere."""
         if claims := batch.withdraw():
             self._publish({"key": self._key, "withdrawn": claims})
 
     def withdraw_later(self, batch: Batch) -> None:
-        """Do so once the batch has taken too long."""
+        """Do what `withdraw` does once the batch has taken too long."""
         loop = self._worker.loop
         loop.add_callback(loop.call_later, BATCH_PATIENCE, self.withdraw, batch)
 

@@ -20,7 +20,7 @@ class ClaimFolder:
 
     @classmethod
     def create(cls) -> ClaimFolder:
-        """Return a new folder in the system's place for temporary files, until `remove`."""
+        """Return a new folder in the system's place for temporary files; it lasts until `remove`."""
         folder = cls(tempfile.mkdtemp(prefix="anyrunner-"))
         folder._claims.mkdir()
         folder._blobs.mkdir()

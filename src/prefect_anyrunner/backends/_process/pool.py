@@ -1,7 +1,7 @@
-"""Pebble's pool, and every name of pebble that it does not document.
+"""Pebble's pool, and every undocumented name of pebble that we use.
 
 By itself, that pool breaks when an idle worker dies, may miss a death right after a run has started, and ends workers
-before Prefect has sent their logs. `tests/unit/backends/test_engine_names.py` fails with a sentence when a release of
+before Prefect has sent their logs. `tests/unit/backends/test_engine_names.py` fails with a message when a release of
 pebble moves a name that is used here.
 """
 
@@ -43,7 +43,7 @@ class Pool(pebble.ProcessPool):
     def end(self) -> int:
         """Stop the pool and its workers, once, and wait for that; not in a thread of the pool itself.
 
-        Returns how many workers ended before the API had all their logs and events.
+        Returns the number of workers that ended before the API had all their logs and events.
         """
         with self._ending:
             if not self._ended:

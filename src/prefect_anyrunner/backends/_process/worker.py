@@ -1,4 +1,4 @@
-"""What runs in a worker process."""
+"""The worker's side of the process backend."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from prefect_anyrunner.backends._process.pool import UNSENT_CODE, exit_worker
 _SEND_SECONDS_IN_BODY = 1.0
 """Seconds that a worker gets to send its logs and events if it is stopped in a body: other processes wait for it."""
 _PARENT_SECONDS = 1.0
-"""Seconds between two looks whether the flow's process is still there."""
+"""Seconds between two checks whether the flow's process is still running."""
 _EXIT_SECONDS = 2.0
-"""Seconds in which a worker then ends, even if a body has left something that keeps Python from exiting."""
+"""Seconds after which a stopped worker ends, even if a body has left something that keeps Python from exiting."""
 
 
 class ProcessHost:
@@ -68,7 +68,7 @@ def start_worker(parent: int, folder: str, messages: Any, packed: bytes | None) 
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process soon after the flow's process has gone, which cannot say so if it is killed (rule Q1)."""
+    """End this process soon after the flow's process, because one that is killed cannot stop its workers (rule Q1)."""
     with suppress(ProcessLookupError):
         _wait_for_end(parent)
     os._exit(signal.SIGKILL)
@@ -80,7 +80,7 @@ def _wait_for_end(process: int) -> None:
         descriptor = os.pidfd_open(process)
     except ProcessLookupError:
         raise
-    except (AttributeError, OSError):  # the system has none
+    except (AttributeError, OSError):  # the system has no such descriptors
         while True:
             os.kill(process, 0)
             time.sleep(_PARENT_SECONDS)

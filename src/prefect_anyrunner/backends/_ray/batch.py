@@ -13,7 +13,8 @@ from prefect_anyrunner._driver.run import Phase, Run
 class RayBatch:
     """One Ray task and its runs.
 
-    `claims` is what the claims of its runs begin with, and no others. `update_key` is where its worker leaves updates.
+    `claims` is the prefix of the claims of its runs, and of no others. `update_key` is the key under which its worker
+    leaves updates.
     """
 
     def __init__(self, sendings: Sequence[Sending], claims: str, update_key: str) -> None:

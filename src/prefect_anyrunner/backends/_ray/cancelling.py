@@ -24,9 +24,9 @@ from typing import Any
 from prefect_anyrunner._worker.interrupt import RETRY_SECONDS, interrupt_in_signal, is_unsafe
 
 _REAL = signal.SIGURG if sys.platform != "win32" else signal.SIGINT
-"""The real signal: programs expect that it comes for no reason, and hardly any has a handler for it."""
+"""The real signal: programs expect it to come for no reason, and hardly any has a handler for it."""
 _MOST_RETRIES = 50
-"""Number of signals after which a body that is still in such a place waits there, and can be interrupted."""
+"""Number of retries after which a body that is still in an unsafe place waits there, and can be interrupted."""
 _SAME_REQUEST_SECONDS = 1.0
 """Seconds after an interruption in which a received SIGINT is taken for the one that led to it."""
 
@@ -41,12 +41,12 @@ class _Cancellable:
         self.interrupted_at: float | None = None
 
     def is_asked_again(self) -> bool:
-        """Return whether a SIGINT that is received now is another than the one that has interrupted the run."""
+        """Return whether a SIGINT that is received now is not the one that has interrupted the run."""
         return self.interrupted_at is not None and time.monotonic() - self.interrupted_at > _SAME_REQUEST_SECONDS
 
 
 class CancelSignal:
-    """The handler of both signals in this process, and the thread that sends one of them. One process has one."""
+    """The handler of both signals, and the thread that sends one of them; each process has one such object."""
 
     def __init__(self) -> None:
         self._run: _Cancellable | None = None
@@ -66,7 +66,7 @@ class CancelSignal:
         """Let SIGINT interrupt the run of `claim`, in the main thread. A body may change the handler."""
         run = _Cancellable(claim)
         with self._lock:
-            self._drain()  # of signals to the run before
+            self._drain()  # of signals that were meant for the run before
             self._run = run
         self._drop_hook, sys.unraisablehook = sys.unraisablehook, self._on_dropped
         before = signal.getsignal(_REAL) or signal.SIG_DFL
@@ -117,7 +117,7 @@ class CancelSignal:
                 time.sleep(RETRY_SECONDS)
 
     def _send_signal(self) -> bool:
-        """Interrupt the main thread if Ray has asked for it and its run has not seen that."""
+        """Interrupt the main thread if Ray has asked for it and its run has not seen that; return whether it was."""
         with self._lock:
             asked = self._drain()
             run = self._run

@@ -27,17 +27,17 @@ from prefect_anyrunner.backends._ray.losses import how_lost, missing_package
 from prefect_anyrunner.backends._ray.worker import run_batch
 
 _POLL_SECONDS = BATCH_PATIENCE
-"""Seconds between two looks for updates of batches that take their time."""
+"""Poll interval, in seconds, for updates of batches that take long."""
 _RETRY_SECONDS = 10.0
-"""Seconds before the next look after one that failed."""
+"""Poll interval, in seconds, after a failed poll."""
 _UPDATE = "update."
 
 
 class RayChannel:
-    """The runs of one started runner that are with Ray, and a thread that collects what becomes of them.
+    """The runs of one started runner that are with Ray, and a thread that collects their results.
 
-    `is_connected` returns whether Ray is there, `lost` the sentence that says that it is not. `prefix` begins
-    everything that the runner leaves in Ray's key-value store.
+    `is_connected` returns whether Ray is connected, and `lost` returns the sentence about a lost connection. Every key
+    that the runner leaves in Ray's key-value store begins with `prefix`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class RayChannel:
     def close(self, timeout: float) -> None:
         """End the thread and delete what was left in Ray's store; every run has ended.
 
-        Claims of revoked runs stay if Ray still has those after `timeout` seconds, because a worker may start them.
+        Claims of revoked runs stay if Ray still has the runs after `timeout` seconds, because a worker may start them.
         """
         if self.used:
             self._inbox.put(None)
@@ -173,7 +173,7 @@ class RayChannel:
             next_poll = now + (_POLL_SECONDS if self._poll_updates() else _RETRY_SECONDS)
 
     def _on_batch_end(self, batch: RayBatch, future: Any) -> None:
-        """Take in that Ray is done with a task. Never raises."""
+        """Process the end of a Ray task. Never raises."""
         self._in_flight.discard(batch)
         try:
             self._take_in_end(batch, future)
@@ -204,7 +204,7 @@ class RayChannel:
             self._resolve_from_claims(batch, left, problem)
 
     def _poll_updates(self) -> bool:
-        """Take in the updates that workers have left; return whether the store could be read."""
+        """Process the updates that workers have left; return whether the store could be read."""
         try:
             batches = {each.update_key: each for each in [*self._in_flight] if not each.unbatched}
             if not batches or not self._is_connected():
@@ -220,7 +220,7 @@ class RayChannel:
         return True
 
     def _read_update(self, batch: RayBatch) -> None:
-        """Take in what the worker of a batch reported early: from then on it has one run at most."""
+        """Process the early update of a batch, whose worker has at most one run from then on."""
         if batch.unbatched or (update := store.read_update(batch.update_key)) is None:
             return
         self._take_in(batch, update)
@@ -314,7 +314,7 @@ class RayChannel:
             batch: RayBatch | None = run.handle
             if batch is None or not batch.carries(run):  # the run ends anyway, or Ray does not have it yet
                 return
-            if not batch.unbatched:  # the worker soon reports that it is, if the run takes its time
+            if not batch.unbatched:  # the worker soon reports that it is, if the run takes long
                 batch.to_interrupt.add(run.id)
                 return
         if self._is_connected():

@@ -22,7 +22,7 @@ from prefect_anyrunner.backends._ray.signals import signals_kept
 _lock = threading.Lock()
 _current: Connection | None = None
 _environment: dict[str, str | None] = {}
-"""The values before Ray started here, of the variables that have changed since."""
+"""Environment variables that have changed since Ray started here, with their values before."""
 
 
 class Connection:

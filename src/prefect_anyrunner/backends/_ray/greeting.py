@@ -1,4 +1,4 @@
-"""Who answers at the address of a Ray: Ray itself tries again for half a minute or more where something else does."""
+"""A check that a Ray answers at an address: Ray itself tries for half a minute or more if something else answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PORTS = "a Ray listens on port 10001 for ray:// and on 6379 for an address with
 def greet(address: str, seconds: float) -> None:
     """Return if a Ray may be at `address`.
 
-    Raises OSError if nobody listens there, EngineUnreachable if something else does; both within `seconds`.
+    Raises OSError if nothing listens there, EngineUnreachable if something else does; both within `seconds`.
     """
     until = time.monotonic() + seconds
     host, port = ray_host_and_port(address)

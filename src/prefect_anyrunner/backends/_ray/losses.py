@@ -1,4 +1,4 @@
-"""What Ray's exceptions say about a lost run."""
+"""The reasons for a lost run, read from Ray's exceptions."""
 
 from __future__ import annotations
 

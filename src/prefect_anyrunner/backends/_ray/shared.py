@@ -1,4 +1,4 @@
-"""A Ray of its own, in this process, that many flow runs use."""
+"""A Ray that is started in this process for many flow runs."""
 
 from __future__ import annotations
 

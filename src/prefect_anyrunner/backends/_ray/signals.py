@@ -12,7 +12,7 @@ from typing import Any
 
 _KEPT = (signal.SIGINT, signal.SIGTERM)
 _ACTION_BYTES = 512
-"""Bytes that hold a C `struct sigaction` on every system; it is only copied here."""
+"""Size, in bytes, that a C `struct sigaction` fits into on every system; it is only copied here."""
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""What the flow's process and Ray workers leave each other in Ray's key-value store, which has no public interface.
+"""Messages of the flow's process and of Ray workers in Ray's key-value store, which has no public interface.
 
-    claim    the owner of a body, or that nobody may ever run it: the first to put it owns it. In a batch it also holds
-             the results of the runs before, which have ended even if the worker dies now.
-    update   the results of a batch that takes its time, and the runs that its worker returns.
+    claim    the owner of a body, or a mark that no one may ever run it: the first to put it owns it. In a batch it also
+             holds the results of the runs before, which have ended even if the worker dies now.
+    update   the results of a batch that takes long, and the runs that its worker returns.
 
 Ray itself delivers the results that no update contained, when the batch has ended.
 """
@@ -25,7 +25,7 @@ ClaimedResult = tuple[str, RunResult]
 
 
 class BatchUpdate(NamedTuple):
-    """What a worker reports about a batch; `followed`: whether the store already holds an earlier update."""
+    """A worker's message about a batch; `followed`: whether the store already holds an earlier update."""
 
     results: list[ClaimedResult]
     withdrawn: list[str]
@@ -70,7 +70,7 @@ def keys(prefix: str) -> set[str]:
 
 
 def delete(key: str) -> None:
-    """Delete what stands under `key`."""
+    """Delete the entry under `key`."""
     internal_kv._internal_kv_del(key, namespace=_NAMESPACE)
 
 

@@ -14,7 +14,7 @@ from prefect_anyrunner._driver.future import AnyFuture
 from prefect_anyrunner._driver.ledger import RunLedger
 
 _WAIT_SECONDS = 0.5
-"""Seconds between two looks at what Ray runs: meanwhile other runs may have been sent."""
+"""Seconds that one wait for Ray may take, because other runs may be sent meanwhile."""
 _UNSENT_SECONDS = 0.02
 """Poll interval, in seconds, while none of the awaited runs has reached Ray."""
 
@@ -32,7 +32,7 @@ def wait_in_ray(ledger: RunLedger, futures: Sequence[AnyFuture[Any]], timeout: f
 
 
 def _references_of(ledger: RunLedger, futures: Iterable[Any]) -> set[Any]:
-    """Return what Ray runs for `futures`: the runs themselves, or those that they wait for in turn."""
+    """Return the Ray tasks behind `futures`: those of the runs themselves, or of runs that they wait for in turn."""
     found: set[Any] = set()
     todo = list(futures)
     seen: set[Any] = set()

@@ -1,4 +1,4 @@
-"""What runs on a Ray worker."""
+"""The worker's side of the Ray backend."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RayHost:
         owner = f"{process_name()} {secrets.token_hex(8)}"
         if not put_claim(claim, owner, self._unnoted):
             found, _ = read_claim(claim)
-            # Ray sends a message again whose answer was lost, and then finds the claim that it has made.
+            # Ray repeats a message whose answer was lost, and then finds the claim that it has made itself.
             if found != owner:
                 return found.partition(" ")[0] or "claimed"
         self._unnoted = []
@@ -53,7 +53,7 @@ class RayHost:
 
 
 class UpdateWriter:
-    """Reports about one batch: by an update while it takes its time, and the rest at its end."""
+    """Reports the results of one batch: by an update if the batch takes long, and the rest at its end."""
 
     def __init__(self, batch: Batch, key: str) -> None:
         self._batch = batch
@@ -71,11 +71,11 @@ class UpdateWriter:
             self._timer.start()
 
     def stop(self) -> None:
-        """Write no update any more."""
+        """Write no more updates."""
         self._timer.cancel()
 
     def add(self, claimed: ClaimedResult) -> None:
-        """Take in the result of a run."""
+        """Add the result of a run."""
         with self._lock:
             self._results.append(claimed)
 
@@ -93,7 +93,7 @@ class UpdateWriter:
             if not (self._results or self._withdrawn):
                 return
             put_update(self._key, BatchUpdate(self._results, self._withdrawn))
-            # Only now, because the end reports what an update that failed did not.
+            # Only now, because the end reports the results of an update that failed.
             self._followed, self._results, self._withdrawn = True, [], []
 
 
@@ -110,7 +110,7 @@ def run_batch(update_key: str, work: bytes, blobs: dict[str, list[Any]]) -> byte
             try:
                 with cancellable(request.claim):
                     result = run_request(host, request)
-            except Exception as exc:  # it could not be claimed; what ended before is reported all the same
+            except Exception as exc:  # it could not be claimed; earlier results are reported all the same
                 return updates.end((request.claim, not_started(host, exc)))
             claimed = request.claim, result
             if result.value_size >= BATCH_BYTES or len(result.error or b"") >= BATCH_BYTES:

@@ -29,7 +29,7 @@ def run_body(runner: TrackedRunner, sending: Sending) -> Callable[[], None]:
         )
     except BaseException as exc:
         raised = exc
-    leave_body(claim)  # once more: an interruption may have come before the body's own took hold
+    leave_body(claim)  # again, because an interruption may have kept the body from doing it
 
     def end_run() -> None:
         try:

@@ -1,4 +1,4 @@
-"""Bodies in threads of this process: what `thread://` runs on, and what a task of `process://` submits."""
+"""Bodies in threads of this process: those of `thread://`, and those that a task of `process://` submits."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class ThreadEngine:
             self._executor.submit(self._work, run)
 
     def _work(self, run: Run | None) -> None:
-        # One run after the other in one thread: the pool would start a thread for each, as this one is not idle yet.
+        # One run after the other in one thread: the pool would start a thread for each, because this one is not idle.
         while run is not None:
-            for sending in self._runner.ledger.send([run]):  # nothing if the run was cancelled while it waited
+            for sending in self._runner.ledger.send([run]):  # empty if the run was cancelled while it waited
                 with self._slots.held():
                     end_run = self._run_body(sending)
                 end_run()

@@ -1,4 +1,4 @@
-"""Slots: at most so many bodies run at a time, and a body that waits gives its slot to another one (rule N1)."""
+"""Slots: a limit on the bodies that run at a time; a body that waits gives its slot to another one (rule N1)."""
 
 from __future__ import annotations
 

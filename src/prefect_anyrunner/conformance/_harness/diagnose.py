@@ -14,9 +14,9 @@ from prefect_anyrunner._base.safe_text import clipped, error_text, short_repr
 from prefect_anyrunner.conformance import Subject
 
 TEXT_LENGTH = 300
-"""Characters of an error's text that are shown."""
+"""Maximum number of characters of an error's text that are shown."""
 VALUE_LENGTH = 200
-"""Characters of a value that are shown."""
+"""Maximum number of characters of a value that are shown."""
 
 
 def explain_failure(error: BaseException) -> str:
