@@ -45,10 +45,13 @@ class BlobStore:
                     self._users[digest] = users
         return digest
 
-    def add_user(self, digest: Digest) -> None:
-        """Add one user to bytes that are stored."""
+    def add_user(self, digest: Digest) -> bool:
+        """Count one more user of bytes; return False if they are not stored any more."""
         with self._users_lock:
-            self._users[digest] += 1
+            stored = digest in self._users
+            if stored:
+                self._users[digest] += 1
+            return stored
 
     def release(self, digests: list[Digest]) -> None:
         """Remove one user from each of these; delete those that have none left. Never raises."""

@@ -17,6 +17,7 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled
 
 from prefect_anyrunner._prefect.api import own_client
@@ -42,15 +43,16 @@ class FlowWatch:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_cancelled = False
+        self._ancestors: list[UUID] = []
+        self._beginning = threading.Lock()
 
     def begin(self) -> None:
-        """Start watching the flow run of the calling code, if there is one."""
-        if self._flow_run is not None:
-            return
+        """Begin to watch the flow run of the calling code, if there is one."""
         context = FlowRunContext.get()
-        if context is None or context.flow_run is None:
-            return
-        self._flow_run = context.flow_run
+        with self._beginning:  # several threads may submit
+            if self._flow_run is not None or context is None or context.flow_run is None:
+                return
+            self._flow_run = context.flow_run
         if os.environ.get(_MANAGED, "true").lower() == "true":
             run = contextvars.copy_context().run
             self._thread = threading.Thread(target=run, args=(self._run,), name="anyrunner-flow-watch", daemon=True)
@@ -73,20 +75,18 @@ class FlowWatch:
                 state = client.read_flow_run(self._flow_run.id).state
                 if state is not None and not state.is_final():
                     client.set_flow_run_state(self._flow_run.id, Cancelled(), force=True)
-        except httpx.HTTPError as exc:
+        except (httpx.HTTPError, ObjectNotFound) as exc:
             self._logger.warning("Could not report to the API that the flow run is cancelled: %s", exc)
 
     def _run(self) -> None:
         if self._stopped.wait(SECONDS):  # most flow runs are over before the first request
             return
         assert self._flow_run is not None
-        ids: list[UUID] = []
         with own_client() as client:
             while not self._stopped.is_set():
                 try:
-                    ids = ids or _with_ancestors(client, self._flow_run)
-                    cancelled = any(_is_cancelled(client, flow_run_id) for flow_run_id in ids)
-                except httpx.HTTPError as exc:  # the next request may succeed
+                    cancelled = self._ask(client, self._flow_run)
+                except (httpx.HTTPError, ObjectNotFound) as exc:  # the next request may succeed
                     self._logger.debug("Could not ask whether the flow run is cancelled: %s", exc)
                     cancelled = False
                 if cancelled and not self._stopped.is_set():
@@ -98,10 +98,16 @@ class FlowWatch:
                     return
                 self._stopped.wait(SECONDS)
 
+    def _ask(self, client: SyncPrefectClient, flow_run: FlowRun) -> bool:
+        if _is_cancelled(client, flow_run.id):
+            return True
+        self._ancestors = self._ancestors or _ancestors(client, flow_run)
+        return any(_is_cancelled(client, flow_run_id) for flow_run_id in self._ancestors)
 
-def _with_ancestors(client: SyncPrefectClient, flow_run: FlowRun) -> list[UUID]:
-    """Return the ids of a flow run and of the flow runs that it is part of."""
-    ids = [flow_run.id]
+
+def _ancestors(client: SyncPrefectClient, flow_run: FlowRun) -> list[UUID]:
+    """Return the ids of the flow runs that a flow run is part of. Raises ObjectNotFound if the API lacks one."""
+    ids: list[UUID] = []
     while (parent := flow_run.parent_task_run_id) is not None:
         parent_id = client.read_task_run(parent).flow_run_id
         if parent_id is None:

@@ -57,7 +57,7 @@ class RunLedger:
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._ended: Counter[Status] = Counter()
-        self._lazy: list[weakref.ref[LazyValue]] = []
+        self._lazy: weakref.WeakSet[LazyValue] = weakref.WeakSet()
         self._unawaited: list[tuple[AwaitedFlag, Status]] = []
         self._unawaited_limit = 1000
 
@@ -156,7 +156,7 @@ class RunLedger:
     def _outcome(self, run: Run, end: End) -> Outcome:
         task_run, state = run.task_run, end.state
         if isinstance(end.value, LazyValue):
-            self._lazy.append(weakref.ref(end.value))
+            self._lazy.add(end.value)
         elif end.status is not Status.COMPLETED:
             state.data = end.error
         elif state.data is None:
@@ -197,8 +197,8 @@ class RunLedger:
 
     def fetch_lazy_values(self) -> None:
         """Fetch the results that workers kept, while there is an engine to fetch them from (rule E2)."""
-        for reference in self._lazy:
-            if (value := reference()) is not None and value.error is None:
+        for value in list(self._lazy):
+            if value.error is None:
                 try:
                     value.get()
                 except Exception:

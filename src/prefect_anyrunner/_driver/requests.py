@@ -84,9 +84,8 @@ class RequestBuilder:
         for name, value in parameters.items():
             if size_hint(value) < LARGE:
                 small[name] = value
-            elif id(value) in shared:
+            elif id(value) in shared and self._blobs.add_user(shared[id(value)][0]):
                 run.blobs[name] = shared[id(value)][0]
-                self._blobs.add_user(run.blobs[name])
             else:
                 data = dumps(value, what=f"argument {name!r} of task {run.task.name!r}")
                 run.blobs[name] = self._blobs.add(data, users=1 if scope is None else 2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextvars
+import errno
+import os
 import struct
 import tempfile
 from collections import deque
@@ -71,13 +73,23 @@ class Backlog(Generic[S]):
         if not self._in_file and len(self._memory) < IN_MEMORY:
             self._memory.append(waiting)
             return
+        try:
+            self._write(waiting)
+        except OSError:  # the disk is full, and the end of a run must not be lost
+            self._memory.append(waiting)
+
+    def _write(self, waiting: Waiting[S]) -> None:
         if self._file is None:
             home = get_current_settings().home
             home.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=home, prefix="anyrunner-")  # noqa: SIM115  # closed when it is empty
-        self._file.seek(0, 2)
+            # It is closed when it is empty. Without a buffer, an error belongs to the change that is written.
+            self._file = tempfile.TemporaryFile(dir=home, prefix="anyrunner-", buffering=0)  # noqa: SIM115
+        end = self._file.seek(0, 2)
         packed = waiting.packed
-        self._file.write(_HEAD.pack(waiting.number, id(waiting.source), len(packed)) + packed)
+        data = _HEAD.pack(waiting.number, id(waiting.source), len(packed)) + packed
+        if self._file.write(data) < len(data):
+            self._file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._sources[id(waiting.source)] = waiting.source
         self._in_file += 1
 

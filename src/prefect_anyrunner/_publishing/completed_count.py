@@ -21,6 +21,7 @@ class CompletedCount:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._publishing = threading.Lock()  # so that an older count does not come last
         self._expected = 0
         self._completed = 0
         self._artifact: UUID | None = None
@@ -43,6 +44,10 @@ class CompletedCount:
 
     def publish(self) -> None:
         """Create or update the artifact. A failure is logged and has no other effect."""
+        with self._publishing:
+            self._publish()
+
+    def _publish(self) -> None:
         with self._lock:
             completed, expected = self._completed, self._expected
         if not expected or FlowRunContext.get() is None:  # an artifact belongs to a flow run

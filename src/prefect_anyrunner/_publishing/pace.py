@@ -47,7 +47,7 @@ class Pace:
         if len(self._measured) < 2:
             return 0.0
         (began, first), (ended, last) = self._measured[0], self._measured[-1]
-        return (last - first) / (ended - began)
+        return (last - first) / (ended - began) if ended > began else 0.0  # two answers in one tick of the clock
 
 
 class Questions:
@@ -97,8 +97,9 @@ class Questions:
 
     def is_stuck(self, recorded: int) -> bool:
         """Return whether the API has recorded nothing more for so long that a change was probably lost."""
-        if recorded > self._recorded or time.monotonic() - self._changed_at < self._stuck:
-            return False
+        return recorded <= self._recorded and time.monotonic() - self._changed_at >= self._stuck
+
+    def found_missing(self) -> None:
+        """Note that whatever is missing is sent again now."""
         self._changed_at, self._recorded = time.monotonic(), 0
         self._stuck = min(self._stuck * 2, _MOST_STUCK)
-        return True

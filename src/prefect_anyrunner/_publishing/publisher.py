@@ -73,6 +73,7 @@ class Publisher:
         self._calls: deque[Callable[[], None]] = deque()
         self._sent = InFlight()
         self._behind = False
+        self._has_room = True
         self._urgent = 0  # number of threads that wait for changes to be recorded
         self._questions = Questions()
         self.pace = Pace()
@@ -162,15 +163,18 @@ class Publisher:
             self._questions.ask_now()
             self._wake()
             try:
+                next_call = time.monotonic() + 1.0
                 while source.unrecorded and self._thread is not None:
                     now = time.monotonic()
+                    if now >= next_call:
+                        next_call = now + 1.0
+                        on_wait()
                     if self.pace.recorded != seen:
                         seen, since = self.pace.recorded, now
                     until_limit = left() if left is not None else 1.0
                     if now - since >= patience or until_limit <= 0:
                         break
-                    self._state.wait(min(1.0, patience - (now - since), until_limit))
-                    on_wait()
+                    self._state.wait(min(next_call - now, patience - (now - since), until_limit))
                 return source.unrecorded
             finally:
                 self._urgent -= 1
@@ -208,12 +212,14 @@ class Publisher:
 
     def _next_batch(self) -> list[_Emission]:
         batch: list[_Emission] = []
-        if self._questions.unanswered and self._sent:  # changes on their way may be lost, and more would be, too
+        self._has_room = not (self._questions.unanswered and self._sent)
+        if not self._has_room:  # changes on their way may be lost, and more would be, too
             return batch
         window = min(max(self.pace.per_second() * _WINDOW_SECONDS, LEAST_WINDOW), MOST_WINDOW)
         room = window - (len(self._sent) - self._sent.recorded)
         while len(batch) < _EMITTED:
             if room <= 0:
+                self._has_room = False
                 self._behind = bool(self._opens or len(self._kept))
                 break
             emission = self._next()
@@ -251,7 +257,7 @@ class Publisher:
         return bool(self._sent) and self._questions.due(urgent=self._urgent > 0 or self._behind) <= time.monotonic()
 
     def _seconds_until_due(self) -> float | None:
-        due = self._opens.next_due()
+        due = self._opens.next_due() if self._has_room else None  # else an answer comes first
         moments = [due] if due is not None else []
         if self._sent:
             moments.append(self._questions.due(urgent=self._urgent > 0 or self._behind))
@@ -265,6 +271,7 @@ class Publisher:
             missing: list[Change] | None = None
             if recorded < len(asked) and self._questions.is_stuck(recorded):
                 missing = missing_ends(client, [sent.change for sent in asked if sent.change.is_end])
+                self._questions.found_missing()
         except httpx.HTTPError:
             self._questions.failed()
             return

@@ -159,7 +159,16 @@ class RunnerEvents:
         if not taken:
             return
         changes = [Change.unpack(each.packed) for each in taken]
-        path = write_unsent(changes)
+        try:
+            path = write_unsent(changes)
+        except OSError as exc:  # the flow run has its results all the same
+            self._logger.error(
+                "The API has not recorded how %s of %s task runs ended, and no file could be written to keep it: %s",
+                f"{len(changes):,}",
+                f"{self.source.ends:,}",
+                exc,
+            )
+            return
         forget_unsent_events({each.state.id for each in changes})
         self._logger.warning(
             "The API has not recorded how %s of %s task runs ended. This is kept in a file; once the API answers, "

@@ -7,6 +7,7 @@
 import io
 import pickle
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -136,7 +137,8 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f" member {short_repr(item)}", item) for item in value)
     elif hasattr(kind, "__code__") and (globals_ := getattr(value, "__globals__", None)) is not None:
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
-            yield f" variable {name!r}", cell.cell_contents
+            with suppress(ValueError):  # the variable has no value yet
+                yield f" variable {name!r}", cell.cell_contents
         yield from ((f" global {name!r}", globals_[name]) for name in value.__code__.co_names if name in globals_)
     if issubclass(type(value), BaseException):
         state = {**attributes(value), **field_values(value)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_HOME, temporary_settings
@@ -54,3 +57,28 @@ def test_the_changes_of_one_source_are_taken_out(small: Path) -> None:
             waiting.append(Waiting(number, "odd" if number % 2 else "even", ended(Completed())))
         assert [each.number for each in waiting.take("odd")] == [*range(1, 30, 2)]
         assert [waiting.popleft().number for _ in range(len(waiting))] == [*range(0, 30, 2)]
+
+
+def test_what_does_not_fit_on_the_disk_stays_in_memory(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullDisk(FileIO):
+        """A file that has room for one and a half changes."""
+
+        def write(self, data: Any) -> int:
+            room = 450 - self.seek(0, 2)
+            if room <= 0:
+                raise OSError(errno.ENOSPC, "no space left on device")
+            return super().write(data[:room])
+
+    def open_file(**_: Any) -> FileIO:
+        return FullDisk(small / "changes", "w+")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", open_file)
+    with temporary_settings({PREFECT_HOME: small}):
+        waiting: Backlog[str] = Backlog()
+        changes = [ended(Completed(message=str(number))) for number in range(12)]
+        for number, each in enumerate(changes):
+            waiting.append(Waiting(number, "one", each))
+        assert len(waiting) == 12
+        got = [waiting.popleft() for _ in range(12)]
+    assert sorted(each.number for each in got) == [*range(12)]
+    assert sorted(each.change.state.message or "" for each in got) == sorted(map(str, range(12)))

@@ -71,6 +71,7 @@ def test_what_is_not_recorded_for_long_was_lost(clock: list[float]) -> None:
     assert not questions.is_stuck(5)
     clock[0] += 2
     assert questions.is_stuck(5)
+    questions.found_missing()
     clock[0] += 11
     assert not questions.is_stuck(0)  # it has been sent again, and gets more time
     clock[0] += 10

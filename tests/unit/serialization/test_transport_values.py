@@ -46,6 +46,16 @@ def closure_over_a_lock() -> Any:
     return lambda: lock
 
 
+def closure_over_what_has_no_value() -> Any:
+    gone, lock = None, threading.Lock()
+
+    def function() -> Any:
+        return gone, lock  # noqa: F821  # it is deleted below
+
+    del gone
+    return function
+
+
 @pytest.mark.parametrize("value", [1, "text", {"a": [1, (2, 3)]}, Connection("c", {1}), Connection, len])
 def test_values_arrive_equal(value: Any) -> None:
     assert round_trip(value, what="it") == value
@@ -64,8 +74,9 @@ def test_local_functions_travel() -> None:
         (Slots(), ".lock"),
         (closure_over_a_lock(), " variable 'lock'"),
         ({"deep": closure_over_a_lock()}, "['deep'] variable 'lock'"),
+        (closure_over_what_has_no_value(), " variable 'lock'"),
     ],
-    ids=["nested", "tuple", "slots", "closure", "closure in dict"],
+    ids=["nested", "tuple", "slots", "closure", "closure in dict", "closure over what has no value"],
 )
 def test_the_part_that_cannot_travel_is_named(value: Any, path: str) -> None:
     with pytest.raises(CannotTravel) as caught:
