@@ -112,7 +112,7 @@ def find_unpicklable(value: Any, seconds: float = 1.0) -> tuple[str, Any]:
     deadline = monotonic() + seconds
     path = ""
     for _ in range(10):
-        for step, child in _children(value):
+        for step, child in _children_seen(value):
             if monotonic() > deadline:
                 return path, value
             try:
@@ -123,6 +123,11 @@ def find_unpicklable(value: Any, seconds: float = 1.0) -> tuple[str, Any]:
         else:
             break
     return path, value
+
+
+def _children_seen(value: Any) -> Iterator[tuple[str, Any]]:
+    with suppress(Exception):  # the object's own code refuses, so the object itself is named
+        yield from _children(value)
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]]:

@@ -89,6 +89,21 @@ def test_the_part_that_cannot_travel_is_named(value: Any, path: str) -> None:
     assert isinstance(caught.value.__cause__, TypeError)
 
 
+class Refusing:
+    __slots__ = ("never_set",)
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"{name} is not yours to ask for")
+
+    def __reduce__(self) -> Any:
+        raise TypeError("stay here")
+
+
+def test_a_value_that_refuses_to_be_looked_at_is_named_itself() -> None:
+    with pytest.raises(CannotTravel, match=r"at \[0\], .*an object of type \S+Refusing"):
+        dumps([Refusing()], what="x")
+
+
 def test_a_value_that_cannot_travel_by_itself_is_named() -> None:
     with pytest.raises(
         CannotTravel, match=r"^the result of task 't' cannot travel .*: it is an object of type generator"
