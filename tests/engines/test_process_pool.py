@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -61,6 +62,17 @@ def runner(**settings: Any) -> Any:
     return ProcessPoolTaskRunner(**settings)
 
 
+def runner_here() -> Any:
+    from prefect.context import FlowRunContext
+
+    context: Any = FlowRunContext.get()
+    return context.task_runner
+
+
+def pool_here() -> Any:
+    return runner_here()._pool
+
+
 def executions(folder: Path, count: int) -> list[int]:
     return [len((folder / f"ran-{number}").read_text().split()) for number in range(count)]
 
@@ -104,19 +116,16 @@ def test_a_pool_that_breaks_loses_what_runs_and_nothing_else(
 ) -> None:
     @flow(task_runner=runner(max_workers=1, rerun_lost=rerun_lost))
     def breaking() -> list[Report]:
-        from prefect.context import FlowRunContext
-
-        context: Any = FlowRunContext.get()
         held = hold.submit(str(tmp_path))
         behind = note.map(unmapped(str(tmp_path)), range(6))
         await_file(tmp_path / "held")
-        pool = context.task_runner._pool
+        pool = pool_here()
         pool._pool_manager.handle_broken_pool(BrokenProcessPool("broken by the test"))
         if not rerun_lost:
             assert settle(held)[0].status is Status.CRASHED
         (tmp_path / "go").touch()
         report = settle([held, behind])
-        assert context.task_runner._pool is not pool
+        assert pool_here() is not pool
         assert workers() <= 1
         return [report]
 
@@ -126,6 +135,36 @@ def test_a_pool_that_breaks_loses_what_runs_and_nothing_else(
     assert executions(tmp_path, 6) == [1] * 6
     assert len((tmp_path / "held").read_text().split()) == 1 + rerun_lost
     assert workers() == 0
+
+
+def test_a_folder_that_was_deleted_ends_the_runs(prefect_server: str, tmp_path: Path) -> None:
+    @flow(task_runner=runner(max_workers=1))
+    def swept() -> list[Report]:
+        held = hold.submit(str(tmp_path))
+        behind = note.submit(str(tmp_path), 0)
+        await_file(tmp_path / "held")
+        shutil.rmtree(runner_here()._folder.path)
+        os.kill(int((tmp_path / "held").read_text()), signal.SIGKILL)
+        return [settle([held, behind])]
+
+    (report,) = swept()
+    killed, refused = [str(outcome.error) for outcome in report]
+    assert "killed by signal 9" in killed
+    assert "FileNotFoundError" in refused
+    assert not list(tmp_path.glob("ran-*"))
+
+
+def test_a_run_that_has_completed_cannot_be_revoked(prefect_server: str, tmp_path: Path) -> None:
+    @flow(task_runner=runner(max_workers=1))
+    def completed() -> tuple[bool, list[bool]]:
+        future: Any = note.submit(str(tmp_path), 0)
+        run = runner_here().ledger.get(future.task_run_id)
+        future.result()
+        second: Any = note.submit(str(tmp_path), 1)
+        second.result()  # so the worker is done with the first, and its claim is forgotten
+        return (Path(runner_here()._folder.path) / "claims" / run.claim).exists(), runner_here().revoke([run])
+
+    assert completed() == (False, [False])
 
 
 @task
