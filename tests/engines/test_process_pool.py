@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
 import signal
 import time
+from collections.abc import Iterable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ from prefect import flow, task, unmapped
 from prefect.exceptions import CrashedRun
 from prefect.settings import PREFECT_TASKS_DEFAULT_RETRIES, temporary_settings
 
-from prefect_anyrunner import Report, Status, settle
+from prefect_anyrunner import Outcome, Report, Status, settle
+from prefect_anyrunner.backends._worker_process import POOL_CONTEXT
 from prefect_anyrunner.backends.process import ProcessPoolTaskRunner
 
 
@@ -134,6 +137,74 @@ def test_a_pool_that_breaks_loses_what_runs_and_nothing_else(
     assert [outcome.status for outcome in report] == expected
     assert executions(tmp_path, 6) == [1] * 6
     assert len((tmp_path / "held").read_text().split()) == 1 + rerun_lost
+    assert workers() == 0
+
+
+def limit_processes(to_what: pytest.MonkeyPatch) -> None:
+    """Let every start of a process fail as at the system's limit, which does not apply to root."""
+
+    def refuse(process: Any) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    context: Any = POOL_CONTEXT
+    to_what.setattr(context.Process, "_Popen", staticmethod(refuse))
+
+
+def assert_no_process(outcomes: Iterable[Outcome]) -> None:
+    for outcome in outcomes:
+        assert outcome.status is Status.CRASHED
+        assert isinstance(outcome.error, CrashedRun)
+        assert "it could not be given to a process" in str(outcome.error)
+        assert os.strerror(errno.EAGAIN) in str(outcome.error)
+
+
+def test_a_limit_of_processes_ends_the_runs_of_a_broken_pool(
+    prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @flow(task_runner=runner(max_workers=1))
+    def limited() -> list[Report]:
+        held = hold.submit(str(tmp_path))
+        behind = note.map(unmapped(str(tmp_path)), range(3))
+        await_file(tmp_path / "held")
+        with monkeypatch.context() as limit:
+            limit_processes(limit)
+            pool_here()._pool_manager.handle_broken_pool(BrokenProcessPool("broken by the test"))
+            lost = settle([held, behind])
+            with pytest.raises(BrokenProcessPool, match=os.strerror(errno.EAGAIN)):
+                note.submit(str(tmp_path), 3)
+        return [lost, settle(note.submit(str(tmp_path), 4))]
+
+    lost, later = limited()
+    assert lost[0].status is Status.CRASHED
+    assert_no_process(lost[1:])
+    assert later.results() == [4]
+    assert [path.name for path in tmp_path.glob("ran-*")] == ["ran-4"]
+    assert workers() == 0
+
+
+class BreaksThePool:
+    """An argument that breaks the pool for good while its run is made ready."""
+
+    def __init__(self, limit: pytest.MonkeyPatch) -> None:
+        self._limit = limit
+
+    def __reduce__(self) -> Any:
+        limit_processes(self._limit)
+        pool_here()._pool_manager.handle_broken_pool(BrokenProcessPool("broken by the test"))
+        return int, (3,)
+
+
+def test_a_limit_of_processes_ends_all_runs_of_a_map(
+    prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @flow(task_runner=runner(max_workers=1))
+    def limited() -> list[Report]:
+        with monkeypatch.context() as limit:
+            last: Any = BreaksThePool(limit)
+            return [settle(note.map(unmapped(str(tmp_path)), [0, 1, 2, last]))]
+
+    (report,) = limited()
+    assert_no_process(report[-1:])
     assert workers() == 0
 
 

@@ -16,6 +16,7 @@ import pebble
 import prefect.task_runners
 from prefect.task_runners import TaskRunner
 
+from prefect_anyrunner._base.safe_text import described
 from prefect_anyrunner._driver import ends
 from prefect_anyrunner._driver.ledger import Sending
 from prefect_anyrunner._driver.map_scope import MapScope
@@ -136,7 +137,11 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
             self._threads.dispatch(runs)
             return
         for sending in self.ledger.send(runs):
-            self._schedule(sending)
+            try:
+                self._schedule(sending)
+            except Exception as exc:  # nothing else would end this run, and the runs behind it
+                why = f"it could not be given to a process: {described(exc)}"
+                self.end(sending.run, ends.crashed(sending.run, why, exc))
 
     def revoke(self, runs: list[Run]) -> list[bool]:
         """Make sure that runs that were sent never start; a run that a thread has taken has started."""
@@ -190,7 +195,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
                 context=POOL_CONTEXT,
             )
             with signals_held_back():
-                _ = self._pool.active  # starts it
+                self._pool.begin()
         return self._pool
 
     def _packed_initializer(self) -> bytes | None:
@@ -203,8 +208,9 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         run, claim, request = sending
         assert request is not None
         with self._pool_lock:  # a pool that is given up gets no more runs, so that none is forgotten with it
+            pool = self._current_pool()
             try:
-                handle = _scheduled(self._current_pool(), request)
+                handle = _scheduled(pool, request)
             except RuntimeError:  # the pool broke since: the next one is new
                 handle = _scheduled(self._current_pool(), request)
             run.handle = handle

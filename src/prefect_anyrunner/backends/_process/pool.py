@@ -28,7 +28,7 @@ UNSENT_CODE = 75  # EX_TEMPFAIL
 
 
 class CannotStart(BrokenProcessPool):
-    """Workers die again and again before they run anything."""
+    """Workers cannot be started, or die again and again before they run anything."""
 
 
 class Pool(pebble.ProcessPool):
@@ -39,6 +39,15 @@ class Pool(pebble.ProcessPool):
         self._pool_manager: _Workers = _Workers(self._context, settings["context"], lambda: broken(self))
         self._ending = threading.Lock()
         self._ended = False
+
+    def begin(self) -> None:
+        """Start the workers. Raises CannotStart if the system does not allow it, as at a limit of processes."""
+        try:
+            _ = self.active
+        except (OSError, RuntimeError) as exc:
+            self.end()  # a part of it may have started
+            why = exc.__cause__ or exc
+            raise CannotStart(f"no pool of worker processes could be started: {why}") from why
 
     def end(self) -> int:
         """Stop the pool and its workers, once, and wait for that; not in a thread of the pool itself.
