@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures.process import BrokenProcessPool
@@ -236,6 +237,28 @@ def test_a_run_that_has_completed_cannot_be_revoked(prefect_server: str, tmp_pat
         return (Path(runner_here()._folder.path) / "claims" / run.claim).exists(), runner_here().revoke([run])
 
     assert completed() == (False, [False])
+
+
+def test_a_worker_with_the_number_of_a_dead_one_keeps_its_run(prefect_server: str, tmp_path: Path) -> None:
+    @flow(task_runner=runner(max_workers=1))
+    def used_again() -> Report:
+        held = hold.submit(str(tmp_path))
+        await_file(tmp_path / "held")
+        manager = pool_here()._pool_manager
+        manager.handle_worker_expiration((int((tmp_path / "held").read_text()), -9))  # another one had that number
+        looked = threading.Event()
+        update = manager.update_workers
+
+        def noted() -> None:
+            update()
+            looked.set()
+
+        manager.update_workers = noted
+        looked.wait()
+        (tmp_path / "go").touch()
+        return settle(held)
+
+    assert used_again().results() == ["done"]
 
 
 @task

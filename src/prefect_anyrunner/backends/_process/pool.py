@@ -71,15 +71,18 @@ class _Workers(PoolManager):
         self.unsent = 0
         self._broken = broken
         self._died: dict[int, int | None] = {}  # pid -> exit code of dead workers that had no known run
+        self._last_code: int | None = None
         self._deaths_without_run = 0
 
     def handle_worker_expiration(self, expiration: tuple[Any, ...]) -> None:
         worker, code = expiration
-        self._died[worker] = code
+        self._died[worker] = self._last_code = code
         self._deaths_without_run += 1
 
     def update_workers(self) -> None:
         super().update_workers()  # type: ignore[no-untyped-call]
+        for worker in dictionary_values(self.worker_manager.workers):  # the system may use a process's number again
+            self._died.pop(worker.pid, None)
         running = {task.worker_id: task.id for task in dictionary_values(self.task_manager.tasks) if task.worker_id}
         if running:
             self._deaths_without_run = 0
@@ -88,10 +91,9 @@ class _Workers(PoolManager):
             error = pebble.ProcessExpired("Abnormal termination", code=self._died.pop(worker), pid=worker)  # type: ignore[no-untyped-call]
             self.task_manager.task_done(running[worker], Result(ResultStatus.ERROR, error))
         if self._deaths_without_run >= 2 * self.worker_manager.workers_number + 2:  # another one will hardly do better
-            code = list(self._died.values())[-1]
             raise CannotStart(
                 f"{self._deaths_without_run} processes in a row ended before they ran anything, the last with "
-                f"{_ending(code)}"
+                f"{_ending(self._last_code)}"
             )
 
     def stop(self) -> None:
