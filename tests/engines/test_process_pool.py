@@ -77,6 +77,11 @@ def pool_here() -> Any:
     return runner_here()._pool
 
 
+def only_worker() -> int:
+    (pid,) = pool_here()._pool_manager.worker_manager.workers
+    return int(pid)
+
+
 def executions(folder: Path, count: int) -> list[int]:
     return [len((folder / f"ran-{number}").read_text().split()) for number in range(count)]
 
@@ -216,7 +221,7 @@ def test_a_folder_that_was_deleted_ends_the_runs(prefect_server: str, tmp_path: 
         behind = note.submit(str(tmp_path), 0)
         await_file(tmp_path / "held")
         shutil.rmtree(runner_here()._folder.path)
-        os.kill(int((tmp_path / "held").read_text()), signal.SIGKILL)
+        os.kill(only_worker(), signal.SIGKILL)
         return [settle([held, behind])]
 
     (report,) = swept()
@@ -245,7 +250,7 @@ def test_a_worker_with_the_number_of_a_dead_one_keeps_its_run(prefect_server: st
         held = hold.submit(str(tmp_path))
         await_file(tmp_path / "held")
         manager = pool_here()._pool_manager
-        manager.handle_worker_expiration((int((tmp_path / "held").read_text()), -9))  # another one had that number
+        manager.handle_worker_expiration((only_worker(), -9))  # another one had that number
         looked = threading.Event()
         update = manager.update_workers
 
