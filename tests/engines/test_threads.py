@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from prefect import flow, task
+from prefect.context import FlowRunContext
+from prefect.exceptions import CrashedRun
 
-from prefect_anyrunner import gather, pick
+from prefect_anyrunner import Report, Status, gather, pick, settle
+from prefect_anyrunner._worker.interrupt import Interrupted
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -15,6 +19,33 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 @task
 def own_thread(number: int) -> int:
     return threading.get_ident()
+
+
+@task
+def child_of(number: int) -> Any:
+    return settle(own_thread.submit(number))
+
+
+def limit_threads(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Let starting a thread for a body fail, except the first ones, as at the system's limit."""
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name.startswith("anyrunner-threadpool"):
+            if len(started) >= most:
+                raise RuntimeError("can't start new thread")
+            started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+
+
+def assert_crashed(report: Report) -> None:
+    for outcome in report:
+        assert outcome.status is Status.CRASHED
+        assert isinstance(outcome.error, CrashedRun)
+        assert "no thread could be started for it: can't start new thread" in str(outcome.error)
 
 
 def test_no_more_threads_than_workers() -> None:
@@ -25,3 +56,68 @@ def test_no_more_threads_than_workers() -> None:
         return [each.name for each in set(threading.enumerate()) - before if each.name.startswith("ThreadPoolExecutor")]
 
     assert len(mapping()) <= 2
+
+
+def test_runs_crash_if_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    @flow(task_runner=pick("thread://?max_workers=2"))
+    def limited() -> list[Report]:
+        with monkeypatch.context() as limit:
+            limit_threads(limit, 0)
+            crashed = settle(own_thread.map(range(5)))
+        return [crashed, settle(own_thread.map(range(5)))]
+
+    crashed, later = limited()
+    assert len(crashed) == 5
+    assert_crashed(crashed)
+    assert len(later.results()) == 5
+
+
+def test_runs_wait_for_the_threads_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    @flow(task_runner=pick("thread://?max_workers=4"))
+    def limited() -> list[int]:
+        go = threading.Event()
+
+        @task
+        def hold() -> int:
+            go.wait()
+            return threading.get_ident()
+
+        limit_threads(monkeypatch, 1)
+        held = hold.submit()
+        futures = own_thread.map(range(6))
+        go.set()
+        return gather([held, *futures])  # type: ignore[no-any-return]
+
+    assert len(set(limited())) == 1
+
+
+def test_a_body_that_waits_gets_the_crash_of_a_run_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    @flow(task_runner=pick("thread://?max_workers=1"))
+    def limited() -> Any:
+        limit_threads(monkeypatch, 1)
+        return child_of.submit(0).result()
+
+    report: Any = limited()
+    assert_crashed(report)
+
+
+def test_an_interrupted_wait_leaves_as_many_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    @flow(task_runner=pick("thread://?max_workers=1"))
+    def interrupted() -> Any:
+        context: Any = FlowRunContext.get()
+        threads = context.task_runner._threads
+
+        def interrupt() -> None:
+            raise Interrupted
+
+        @task
+        def wait() -> int:
+            with monkeypatch.context() as early, pytest.raises(Interrupted):
+                early.setattr(threads, "_start_more", interrupt)
+                with threads.release_worker():
+                    pass
+            return int(threads._slots._taken)
+
+        return wait.submit().result()
+
+    assert interrupted() == 1

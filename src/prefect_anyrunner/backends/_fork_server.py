@@ -1,8 +1,9 @@
 """Worker processes that are forked from a process which has imported Prefect: they start at once, not after seconds.
 
 That process, the template, starts with the first worker, without the script (rule M1), and has one thread. It is kept
-for the workers of later flow runs, and ends with this process. Where no template can be used, loky starts the workers.
-It always does so on systems other than Linux, because forking is not safe there.
+for the workers of later flow runs, and ends with this process, or when its place is needed for another one. Where no
+template can be used, loky starts the workers. It always does so on systems other than Linux, because forking is not
+safe there.
 
 This module uses internals of multiprocessing's fork server. `tests/unit/backends/test_engine_names.py` fails with a
 message when a release of Python moves one of them.
@@ -32,7 +33,7 @@ IS_SAFE = sys.platform == "linux" and sys.version_info < (3, 14)
 """Whether workers are forked here. Python 3.14 gives its fork server a key, which this module does not support yet."""
 
 _MOST = 4
-"""Maximum number of templates of one process, because each keeps its memory until the process ends."""
+"""Maximum number of templates of one process, because each keeps its memory."""
 _LONGEST_PATH = 60
 """Longest path of the temporary folder, in bytes: the path of a socket may have 107."""
 _PR_SET_PDEATHSIG = 1
@@ -58,11 +59,24 @@ class _Template(forkserver.ForkServer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.workers: weakref.WeakSet[ForkedPopen] = weakref.WeakSet()
         self._process: subprocess.Popen[bytes] | None = None
 
     def is_dead(self) -> bool:
         """Return whether its process has ended."""
         return self._process is not None and self._process.poll() is not None
+
+    def has_workers(self) -> bool:
+        """Return whether a worker may be alive; multiprocessing asks for their ends before it starts another one."""
+        return any(worker.returncode is None for worker in self.workers)
+
+    def end(self) -> None:
+        """End its process, which has no worker."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if self._forkserver_alive_fd is not None:
+            os.close(self._forkserver_alive_fd)
 
     def ensure_running(self) -> None:
         """Start the process without looking at the script, which the stock method cannot do."""
@@ -98,7 +112,7 @@ def _remove(folder: str, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-_templates: dict[Any, _Template] = {}
+_templates: dict[Any, _Template] = {}  # the one that was used last is the last one
 _lock = threading.Lock()
 
 
@@ -112,8 +126,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_templates)
 
 
-def _connect(descriptors: list[int]) -> tuple[int, int]:
-    """Fork a worker from a template with the environment and the output of this process as they are now.
+def _connect(worker: ForkedPopen, descriptors: list[int]) -> tuple[int, int]:
+    """Fork `worker` from a template with the environment and the output of this process as they are now.
 
     Returns the same two descriptors as the stock method. Raises NoTemplate if no template can be used.
     """
@@ -123,19 +137,29 @@ def _connect(descriptors: list[int]) -> tuple[int, int]:
     environment = frozenset((name, value) for name, value in os.environ.items() if name not in _CHANGES)
     key = (environment, tuple(sys.path), *files[1:])
     with _lock:
-        template = _templates.get(key)
-        if template is None and len(_templates) >= _MOST:
-            raise NoTemplate
+        template = _templates.pop(key, None)
         if template is not None and template.is_dead():
-            os.close(template._forkserver_alive_fd)
+            template.end()
             template = None
-        if template is None:
-            template = _templates[key] = _Template()
+        if template is None and len(_templates) >= _MOST:
+            _make_room()
+        template = _templates[key] = template or _Template()
+        template.workers.add(worker)
         try:
             found: tuple[int, int] = template.connect_to_new_process(descriptors)
         except OSError as exc:
             raise NoTemplate from exc
         return found
+
+
+def _make_room() -> None:
+    """End the template without workers whose last use is longest ago. Raises NoTemplate if each has a worker."""
+    for key, template in _templates.items():
+        if not template.has_workers():
+            del _templates[key]
+            template.end()
+            return
+    raise NoTemplate
 
 
 def _file(descriptor: int) -> tuple[int, int] | None:
@@ -158,7 +182,7 @@ class ForkedPopen(popen_forkserver.Popen):
             reduction.dump(process_obj, data)
         finally:
             set_spawning_popen(None)
-        self.sentinel, writer = _connect(self._fds)  # type: ignore[attr-defined]
+        self.sentinel, writer = _connect(self, self._fds)  # type: ignore[attr-defined]
         kept = os.dup(writer)  # it closes when this process ends, and the worker sees that
         self.finalizer = util.Finalize(self, util.close_fds, (kept, self.sentinel))  # type: ignore[attr-defined]
         try:

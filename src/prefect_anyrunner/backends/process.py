@@ -16,12 +16,13 @@ import pebble
 import prefect.task_runners
 from prefect.task_runners import TaskRunner
 
+from prefect_anyrunner._base.safe_text import described
 from prefect_anyrunner._driver import ends
 from prefect_anyrunner._driver.ledger import Sending
 from prefect_anyrunner._driver.map_scope import MapScope
 from prefect_anyrunner._driver.modules import module_without_spec, pickled_by_value
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
-from prefect_anyrunner._driver.run import Run
+from prefect_anyrunner._driver.run import Phase, Run
 from prefect_anyrunner._driver.shared_settings import SHARED_SETTINGS, SharedArguments
 from prefect_anyrunner._driver.stop_limit import signals_held_back
 from prefect_anyrunner._serialization.values import dumps
@@ -136,13 +137,18 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
             self._threads.dispatch(runs)
             return
         for sending in self.ledger.send(runs):
-            self._schedule(sending)
+            try:
+                self._schedule(sending)
+            except Exception as exc:  # nothing else would end this run, and the runs behind it
+                why = f"it could not be given to a process: {described(exc)}"
+                self.end(sending.run, ends.crashed(sending.run, why, exc))
 
     def revoke(self, runs: list[Run]) -> list[bool]:
         """Make sure that runs that were sent never start; a run that a thread has taken has started."""
         if self._folder is None:
             return [False] * len(runs)
-        return [self._folder.revoke(run.claim) for run in runs]
+        # The claim of a run that has ended meanwhile may be forgotten, and then it can be revoked.
+        return [self._never_starts(run, run.claim) and run.phase is not Phase.ENDED for run in runs]
 
     def interrupt(self, run: Run) -> None:
         """Ask a running body to stop: pebble ends the worker process that runs it."""
@@ -189,7 +195,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
                 context=POOL_CONTEXT,
             )
             with signals_held_back():
-                _ = self._pool.active  # starts it
+                self._pool.begin()
         return self._pool
 
     def _packed_initializer(self) -> bytes | None:
@@ -202,8 +208,9 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
         run, claim, request = sending
         assert request is not None
         with self._pool_lock:  # a pool that is given up gets no more runs, so that none is forgotten with it
+            pool = self._current_pool()
             try:
-                handle = _scheduled(self._current_pool(), request)
+                handle = _scheduled(pool, request)
             except RuntimeError:  # the pool broke since: the next one is new
                 handle = _scheduled(self._current_pool(), request)
             run.handle = handle
@@ -212,20 +219,27 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
     def _on_done(self, run: Run, claim: str, future: Any) -> None:
         if claim != run.claim:  # a message from an execution that has been abandoned
             return
-        folder = self._shared_folder()
         try:
             result = future.result()
         except CannotStart as exc:
             self.end(run, ends.crashed(run, str(exc), exc))
         except (CancelledError, pebble.ProcessExpired, BrokenProcessPool) as exc:
             # A worker that outlives its pool may still read the request: from here on it refuses the run.
-            self.on_worker_lost(run, _how_it_died(exc), started=not folder.revoke(claim), cause=exc)
+            self.on_worker_lost(run, _how_it_died(exc), started=not self._never_starts(run, claim), cause=exc)
         except Exception as exc:
-            folder.revoke(claim)
+            self._never_starts(run, claim)
             self.on_worker_lost(run, f"its process could not run it: {exc!r}", started=True, cause=exc)
         else:
             self.on_result(run, result)
-            folder.forget(claim)
+            self._shared_folder().forget(claim)
+
+    def _never_starts(self, run: Run, claim: str) -> bool:
+        """Make sure that no worker starts `run` under `claim`; return False if one has, or if nobody can know."""
+        try:
+            return self._shared_folder().revoke(claim)
+        except OSError as exc:  # no space, no free descriptor, or somebody has deleted the folder
+            self.logger.warning("Could not find out whether task run %r has started: %s", run.task_run.name, exc)
+            return False
 
     def _on_pool_broken(self, pool: Pool) -> None:
         # A thread of the pool calls this, and cannot wait for the pool's own end.

@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -101,10 +101,42 @@ def test_a_worker_says_how_it_ended_although_the_environment_has_changed(monkeyp
     assert process.exitcode == -signal.SIGKILL
 
 
-def test_there_are_few_templates_and_more_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fork_server, "_MOST", 0)
+@pytest.fixture
+def few_templates(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    templates: dict[Any, Any] = {}
+    monkeypatch.setattr(_fork_server, "_templates", templates)
+    monkeypatch.setattr(_fork_server, "_MOST", 2)
+    yield
+    for template in templates.values():
+        template.end()
+
+
+@pytest.mark.usefixtures("few_templates")
+def test_a_new_template_replaces_the_one_whose_last_use_is_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    templates: dict[str, int] = {}
+    for name in ("first", "second", "first", "third", "first"):
+        monkeypatch.setenv("TEMPLATES", name)
+        template, *_ = worker()
+        assert templates.setdefault(name, template) == template != os.getpid()
+    with pytest.raises(ProcessLookupError):
+        os.kill(templates["second"], 0)
+
+
+@pytest.mark.usefixtures("few_templates")
+def test_a_template_with_a_worker_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = []
+    for name in ("one", "two"):
+        monkeypatch.setenv("TEMPLATES", name)
+        processes.append(started(stay)[0])
     monkeypatch.setenv("TEMPLATES", "one too many")
     assert worker()[:2] == (os.getpid(), "one too many")
+    assert all(process.is_alive() for process in processes)
+    processes[1].kill()
+    processes[1].join()
+    assert worker()[0] != os.getpid()
+    processes[0].kill()
+    processes[0].join()
+    assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 2
 
 
 def test_a_long_path_of_temporary_files_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

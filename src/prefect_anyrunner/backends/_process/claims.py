@@ -9,6 +9,9 @@ from pathlib import Path
 
 from prefect_anyrunner._base.claims import REVOKED
 
+_UNKNOWN = "another process"
+"""Owner of a claim whose file does not say who owns it."""
+
 
 class ClaimFolder:
     """Claims and blobs as files: the first process to create the file of a claim owns the claim."""
@@ -37,7 +40,9 @@ class ClaimFolder:
             with open(path, "x") as file:
                 file.write(owner)
         except FileExistsError:
-            return path.read_text() or "another process"
+            with suppress(FileNotFoundError):  # its run has just ended
+                return path.read_text() or _UNKNOWN
+            return _UNKNOWN
         return None
 
     def revoke(self, claim: str) -> bool:

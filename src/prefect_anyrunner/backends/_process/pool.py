@@ -28,7 +28,7 @@ UNSENT_CODE = 75  # EX_TEMPFAIL
 
 
 class CannotStart(BrokenProcessPool):
-    """Workers die again and again before they run anything."""
+    """Workers cannot be started, or die again and again before they run anything."""
 
 
 class Pool(pebble.ProcessPool):
@@ -39,6 +39,15 @@ class Pool(pebble.ProcessPool):
         self._pool_manager: _Workers = _Workers(self._context, settings["context"], lambda: broken(self))
         self._ending = threading.Lock()
         self._ended = False
+
+    def begin(self) -> None:
+        """Start the workers. Raises CannotStart if the system does not allow it, as at a limit of processes."""
+        try:
+            _ = self.active
+        except (OSError, RuntimeError) as exc:
+            self.end()  # a part of it may have started
+            why = exc.__cause__ or exc
+            raise CannotStart(f"no pool of worker processes could be started: {why}") from why
 
     def end(self) -> int:
         """Stop the pool and its workers, once, and wait for that; not in a thread of the pool itself.
@@ -62,15 +71,18 @@ class _Workers(PoolManager):
         self.unsent = 0
         self._broken = broken
         self._died: dict[int, int | None] = {}  # pid -> exit code of dead workers that had no known run
+        self._last_code: int | None = None
         self._deaths_without_run = 0
 
     def handle_worker_expiration(self, expiration: tuple[Any, ...]) -> None:
         worker, code = expiration
-        self._died[worker] = code
+        self._died[worker] = self._last_code = code
         self._deaths_without_run += 1
 
     def update_workers(self) -> None:
         super().update_workers()  # type: ignore[no-untyped-call]
+        for worker in dictionary_values(self.worker_manager.workers):  # the system may use a process's number again
+            self._died.pop(worker.pid, None)
         running = {task.worker_id: task.id for task in dictionary_values(self.task_manager.tasks) if task.worker_id}
         if running:
             self._deaths_without_run = 0
@@ -79,10 +91,9 @@ class _Workers(PoolManager):
             error = pebble.ProcessExpired("Abnormal termination", code=self._died.pop(worker), pid=worker)  # type: ignore[no-untyped-call]
             self.task_manager.task_done(running[worker], Result(ResultStatus.ERROR, error))
         if self._deaths_without_run >= 2 * self.worker_manager.workers_number + 2:  # another one will hardly do better
-            code = list(self._died.values())[-1]
             raise CannotStart(
                 f"{self._deaths_without_run} processes in a row ended before they ran anything, the last with "
-                f"{_ending(code)}"
+                f"{_ending(self._last_code)}"
             )
 
     def stop(self) -> None:

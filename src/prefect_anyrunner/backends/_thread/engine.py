@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from prefect_anyrunner._driver import ends
 from prefect_anyrunner._driver.ledger import Sending
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._driver.tracked_runner import TrackedRunner
@@ -49,18 +50,37 @@ class ThreadEngine:
         if not self._slots.is_held():
             yield
             return
-        self._slots.give_back()
-        self._start_more()
         try:
+            self._slots.give_back()
+            self._start_more()
             yield
         finally:
-            self._slots.take_again()
+            if not self._slots.is_held():  # else an interruption came first
+                self._slots.take_again()
 
     def _start_more(self) -> None:
-        for run in self._slots.fill():
-            self._executor.submit(self._work, run)
+        runs = self._slots.fill()
+        for number, run in enumerate(runs):
+            starting = [run]
+            try:
+                self._executor.submit(self._work, starting)
+            except RuntimeError as exc:  # the system allows no more threads
+                left = runs[number + 1 :]
+                with suppress(IndexError):  # the executor keeps the call, and one of its threads may have taken the run
+                    left.insert(0, starting.pop())
+                self._put_back(left, exc)
+                return
 
-    def _work(self, run: Run | None) -> None:
+    def _put_back(self, runs: list[Run], why: RuntimeError) -> None:
+        """Let runs wait for the threads of other bodies; if no body runs, end all that wait."""
+        for run in self._slots.put_back(runs):
+            self._runner.end(run, ends.crashed(run, f"no thread could be started for it: {why}", why))
+
+    def _work(self, starting: list[Run]) -> None:
+        try:
+            run: Run | None = starting.pop()
+        except IndexError:  # it has been put back
+            return
         # One run after the other in one thread: the pool would start a thread for each, because this one is not idle.
         while run is not None:
             for sending in self._runner.ledger.send([run]):  # empty if the run was cancelled while it waited

@@ -38,6 +38,23 @@ class Slots:
                     started.append(self._queue.popleft())
         return started
 
+    def put_back(self, runs: list[Run]) -> list[Run]:
+        """Let runs that `fill` has returned wait again, before all others, without their slots.
+
+        Returns all runs that wait if no body has a slot that it could pass on to them; they wait no longer.
+        """
+        with self._lock:
+            self._queue.extendleft(reversed(runs))
+            self._taken -= len(runs)
+            while self._resuming and self._taken < self._limit:
+                self._taken += 1
+                self._resuming.popleft().set()
+            if self._taken:
+                return []
+            stranded = list(self._queue)
+            self._queue.clear()
+            return stranded
+
     def pass_on(self) -> Run | None:
         """Give the slot of a body that has ended to the next; return the run that goes on in the calling thread."""
         with self._lock:
@@ -65,9 +82,10 @@ class Slots:
 
     def give_back(self) -> None:
         """Free the slot of the calling thread, which is about to wait; `take_again` must follow."""
-        self._holders.discard(threading.get_ident())
+        ident = threading.get_ident()
         with self._lock:
             self._taken -= 1
+            self._holders.discard(ident)  # no interruption comes between these two lines
 
     def take_again(self) -> None:
         """Wait until the calling thread has a slot again."""
