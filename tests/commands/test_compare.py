@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 FLOWS = """
 import os
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prefect import flow, task
@@ -55,6 +56,27 @@ def places() -> str:
 def tables() -> None:
     os.environ["FLOW_PROCESS"] = str(os.getpid())
     gather(table.submit())
+
+@dataclass
+class Order:
+    day: str
+    tags: set[str] = field(default_factory=lambda: {"red", "green", "blue", "white"})
+
+class Customer:
+    def __init__(self, order: Order) -> None:
+        self.order = order
+
+@task
+def customer(day: str) -> Customer:
+    return Customer(Order(day))
+
+@flow
+def customers(differ: bool = False) -> list[object]:
+    os.environ["FLOW_PROCESS"] = str(os.getpid())
+    day = customer.submit("monday")
+    if differ:
+        day = customer.submit(place.submit())
+    return [gather(day), Order]
 
 @flow(log_prints=True)
 def own() -> str:
@@ -130,6 +152,16 @@ def test_long_values_are_shown_as_a_diff(capfd: pytest.CaptureFixture[str]) -> N
     assert shown[1:3] == ["    --- thread", "    +++ process"]
     assert "    -{'names': ['a', 'b', 'd']," in shown and "    +{'names': ['a', 'c', 'd']," in shown
     assert len(shown) < 12
+
+
+@pytest.mark.parametrize("differ", [False, True])
+def test_instances_of_classes_of_the_file_are_compared(differ: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    command = ["compare", "flows_to_compare.py:customers", "-p", f"differ={str(differ).lower()}"]
+    code = cli.main([*command, "--on", "thread,process"])
+    out = capfd.readouterr().out
+    assert code == differ, out
+    if differ:
+        assert "different: customer: completed with values that differ" in out
 
 
 def test_the_output_of_each_run_can_be_kept(
