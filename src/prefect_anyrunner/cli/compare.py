@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -49,7 +49,7 @@ def compare(
         check_reachable(spec)
     parameters = read_parameters(load_flow(flow_spec), pairs)
     logs = _log_files(keep_logs, specs)
-    with _sigterm_interrupts(), server_environment() as server, _progress() as progress:
+    with _sigterm_exits(), server_environment() as server, _progress() as progress:
         records = [
             _run(flow_spec, parameters, spec, server, name, progress, log)
             for spec, name, log in zip(specs, texts, logs, strict=True)
@@ -135,13 +135,13 @@ def _progress() -> Iterator[Progress]:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
+def _sigterm_exits() -> Iterator[None]:
     """Let SIGTERM stop server and engines as Ctrl-C does."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def end(*_: object) -> NoReturn:
+        raise SystemExit(143)  # the exit code that a shell reports for SIGTERM
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
