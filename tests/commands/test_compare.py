@@ -98,6 +98,16 @@ def dies() -> None:
         os._exit(7)
 """
 
+VAULT = """
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect_anyrunner.backends import Backend, Option
+
+def build(address, options):
+    return ThreadPoolTaskRunner()
+
+BACKEND = Backend(name="vault", build=build, schemes={"vault": ""}, options={"token": Option("text", "a secret")})
+"""
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -176,6 +186,32 @@ def test_the_output_of_each_run_can_be_kept(
     for name, log in zip(("thread", "process"), logs, strict=True):
         assert f"anyrunner: the output on {name} is in {log.relative_to(folder)}" in err
         assert "I run as" in log.read_text() and "Finished in state Completed" in log.read_text()
+
+
+def test_secrets_in_a_spec_are_not_shown(folder: Path) -> None:
+    (folder / "vault.py").write_text(VAULT)
+    about = folder / "vault-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: vault\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[prefect_anyrunner.backends]\nvault = vault:BACKEND\n")
+    command = [
+        "compare",
+        "flows_to_compare.py:evens",
+        "--on",
+        "vault://?token=hunter2",
+        "--json",
+        "--keep-logs",
+        "logs",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from prefect_anyrunner.cli import main; sys.exit(main())", *command],
+        env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{os.environ['PYTHONPATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["runners"][0]["runner"] == "vault://?token=***"
+    assert "hunter2" not in done.stdout + done.stderr
 
 
 def test_process_that_dies_is_a_difference(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
