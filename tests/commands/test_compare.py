@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 FLOWS = """
 import os
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prefect import flow, task
@@ -56,6 +57,27 @@ def tables() -> None:
     os.environ["FLOW_PROCESS"] = str(os.getpid())
     gather(table.submit())
 
+@dataclass
+class Order:
+    day: str
+    tags: set[str] = field(default_factory=lambda: {"red", "green", "blue", "white"})
+
+class Customer:
+    def __init__(self, order: Order) -> None:
+        self.order = order
+
+@task
+def customer(day: str) -> Customer:
+    return Customer(Order(day))
+
+@flow
+def customers(differ: bool = False) -> list[object]:
+    os.environ["FLOW_PROCESS"] = str(os.getpid())
+    day = customer.submit("monday")
+    if differ:
+        day = customer.submit(place.submit())
+    return [gather(day), Order]
+
 @flow(log_prints=True)
 def own() -> str:
     print("I run as", os.getpid())
@@ -74,6 +96,16 @@ def waits(flag: str) -> None:
 def dies() -> None:
     if os.environ.get("FLOW_PROCESS") is None:
         os._exit(7)
+"""
+
+VAULT = """
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect_anyrunner.backends import Backend, Option
+
+def build(address, options):
+    return ThreadPoolTaskRunner()
+
+BACKEND = Backend(name="vault", build=build, schemes={"vault": ""}, options={"token": Option("text", "a secret")})
 """
 
 
@@ -132,6 +164,16 @@ def test_long_values_are_shown_as_a_diff(capfd: pytest.CaptureFixture[str]) -> N
     assert len(shown) < 12
 
 
+@pytest.mark.parametrize("differ", [False, True])
+def test_instances_of_classes_of_the_file_are_compared(differ: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    command = ["compare", "flows_to_compare.py:customers", "-p", f"differ={str(differ).lower()}"]
+    code = cli.main([*command, "--on", "thread,process"])
+    out = capfd.readouterr().out
+    assert code == differ, out
+    if differ:
+        assert "different: customer: completed with values that differ" in out
+
+
 def test_the_output_of_each_run_can_be_kept(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +186,32 @@ def test_the_output_of_each_run_can_be_kept(
     for name, log in zip(("thread", "process"), logs, strict=True):
         assert f"anyrunner: the output on {name} is in {log.relative_to(folder)}" in err
         assert "I run as" in log.read_text() and "Finished in state Completed" in log.read_text()
+
+
+def test_secrets_in_a_spec_are_not_shown(folder: Path) -> None:
+    (folder / "vault.py").write_text(VAULT)
+    about = folder / "vault-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: vault\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[prefect_anyrunner.backends]\nvault = vault:BACKEND\n")
+    command = [
+        "compare",
+        "flows_to_compare.py:evens",
+        "--on",
+        "vault://?token=hunter2",
+        "--json",
+        "--keep-logs",
+        "logs",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from prefect_anyrunner.cli import main; sys.exit(main())", *command],
+        env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{os.environ['PYTHONPATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["runners"][0]["runner"] == "vault://?token=***"
+    assert "hunter2" not in done.stdout + done.stderr
 
 
 def test_process_that_dies_is_a_difference(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,8 +242,12 @@ def test_run_renders_the_failure_once(capfd: pytest.CaptureFixture[str]) -> None
     assert "flow 'halves' failed on thread://: 1 of 2 task runs failed" in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_comparison_leaves_nothing_running(folder: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "end"), [(signal.SIGINT, (130, "anyrunner: interrupted\n")), (signal.SIGTERM, (143, ""))]
+)
+def test_interrupted_comparison_leaves_nothing_running(
+    folder: Path, number: signal.Signals, end: tuple[int, str]
+) -> None:
     flag = folder / "flag"
     command = ["compare", "flows_to_compare.py:waits", "--on", "thread,process", "-p", f"flag={flag}"]
     parent = subprocess.Popen(
@@ -189,6 +261,6 @@ def test_interrupted_comparison_leaves_nothing_running(folder: Path, number: sig
         time.sleep(0.05)
     parent.send_signal(number)
     _, err = parent.communicate(timeout=100)
-    assert (parent.returncode, err) == (130, "anyrunner: interrupted\n")
+    assert (parent.returncode, err) == end
     with pytest.raises(ProcessLookupError):
         os.kill(int(flag.read_text()), 0)

@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.exceptions import UnfinishedRun
+from prefect.futures import PrefectFlowRunFuture
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import Cancelled, Running
 
 from prefect_anyrunner import Status, TaskRunsFailed, agather, as_settled, asettle, settle
 from tests.stock import stock_tasks as tasks
@@ -89,3 +96,38 @@ def test_a_policy_withdraws_runs_that_have_not_started_on_threads(prefect_server
     with pytest.raises(TaskRunsFailed, match="3 cancelled because of them") as raised:
         report.raise_for_failures()
     assert len(raised.value.exceptions) == 1
+
+
+@pytest.mark.parametrize("problem", [httpx.ConnectError("refused"), 503], ids=["refused", "503"])
+@pytest.mark.parametrize("kind", ["flow run", "run of a task worker"])
+def test_an_api_that_cannot_answer_ends_no_run(
+    kind: str, problem: Exception | int, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @flow
+    def nightly() -> None: ...
+
+    future: Any
+    end: Any
+    with get_client(sync_client=True) as client:
+        if kind == "flow run":
+            run_id = client.create_flow_run(nightly, state=Running()).id
+            future, end = PrefectFlowRunFuture(run_id), client.set_flow_run_state
+        else:
+            future, end = tasks.double.delay(number=1), client.set_task_run_state
+            run_id = future.task_run_id
+
+        def fail(_: object, request: httpx.Request, **options: object) -> httpx.Response:
+            if isinstance(problem, Exception):
+                raise problem
+            return httpx.Response(problem, request=request)
+
+        async def fail_async(_: object, request: httpx.Request, **options: object) -> httpx.Response:
+            return fail(_, request)
+
+        with monkeypatch.context() as unreachable, temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            unreachable.setattr(httpx.Client, "send", fail)
+            unreachable.setattr(httpx.AsyncClient, "send", fail_async)
+            assert only(future, timeout=0.05).status is Status.UNFINISHED
+            assert only(future, timeout=0).status is Status.UNFINISHED
+        end(run_id, Cancelled(), force=True)
+        assert only(future).status is Status.CANCELLED

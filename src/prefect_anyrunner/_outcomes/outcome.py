@@ -98,11 +98,16 @@ class Outcome:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Outcome):
             return NotImplemented
-        return self is other or (
-            self._facts() == other._facts()
-            and _same_error(self.error, other.error)
-            and (self._value is other._value or _same(self.value, other.value))
-        )
+        if self is other:
+            return True
+        if self._facts() != other._facts() or not _same_error(self.error, other.error):
+            return False
+        if self._value is other._value:
+            return True
+        mine, its = self.fetched(), other.fetched()
+        if mine is not self or its is not other:  # a kept value is lost, and its error says how
+            return mine.status is its.status and _same_error(mine.error, its.error)
+        return _same(self.value, other.value)
 
     def __hash__(self) -> int:
         return hash((self.task_run_id, self.index, self.path, self.status))

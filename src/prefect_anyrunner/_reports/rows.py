@@ -22,6 +22,8 @@ class Rows(Sequence[Outcome]):
     """
 
     def __init__(self, *, keep_values: bool = False) -> None:
+        self.failed = 0
+        """The number of outcomes that are not COMPLETED."""
         self.failed_ids: set[UUID | None] = set()
         self._whole: dict[int, Outcome] = {}
         self._values: dict[int, Any] | None = {} if keep_values else None
@@ -35,14 +37,10 @@ class Rows(Sequence[Outcome]):
         self._count = 0
 
     @property
-    def failed(self) -> int:
-        """The number of outcomes that are not COMPLETED."""
-        return len(self._whole)
-
-    @property
     def not_completed(self) -> tuple[Outcome, ...]:
         """The outcomes that are not COMPLETED, in order; the others are not read."""
-        return tuple(self._whole[index] for index in sorted(self._whole))
+        whole = (self._whole[index] for index in sorted(self._whole))
+        return tuple(outcome for outcome in whole if outcome.status is not Status.COMPLETED)
 
     def put(self, outcome: Outcome) -> None:
         """Store an outcome at its index."""
@@ -50,9 +48,11 @@ class Rows(Sequence[Outcome]):
             outcome = outcome.fetched()
         index = outcome.index
         self._count += 1
+        if outcome.status is not Status.COMPLETED:
+            self.failed += 1
+            self.failed_ids.add(outcome.task_run_id)
         if outcome.status is not Status.COMPLETED or outcome.task_run_id is None:
             self._whole[index] = outcome
-            self.failed_ids.add(outcome.task_run_id)
             return
         missing = index + 1 - len(self._attempts)
         if missing > 0:
@@ -97,7 +97,7 @@ class Rows(Sequence[Outcome]):
         return len(self) == len(other) and all(mine == its for mine, its in zip(self, other, strict=True))
 
     def __hash__(self) -> int:
-        return hash(bytes(self._ids))
+        return hash(tuple(self))  # rows can be equal to a tuple
 
     def _row(self, index: int) -> Outcome:
         if (whole := self._whole.get(index)) is not None:

@@ -208,7 +208,10 @@ class _Packing:
         data = self.pickled(rich)
         if data is not None:
             return plain, data, {}
-        good = {key: value for key, value in rich.items() if self.pickled(value) is not None}
+        budget = self.budget
+        self.budget = min(MAX_PART, budget)  # what the good ones may take together
+        good = {key: value for key, value in rich.items() if self.pickled({key: value}) is not None}
+        self.budget = budget  # these pickles only were a trial
         data = self.pickled(good) if good else None
         lost = {key: safe_text.short_repr(value) for key, value in rich.items() if data is None or key not in good}
         return plain, data, lost

@@ -102,13 +102,15 @@ def checked_timeout(timeout: object) -> float | None:
 class WaitedRun:
     """One future and its positions. A future that was passed twice is waited for once and answered twice."""
 
-    __slots__ = ("dead_since", "future", "positions", "stock")
+    __slots__ = ("asked", "dead_since", "future", "positions", "stock")
 
     def __init__(self, future: Any) -> None:
         self.future = future
         self.positions: list[Position] = []
         self.stock = None if has_outcome(future) else StockRun(future)
         self.dead_since: tuple[float, State[Any]] | None = None
+        self.asked = -math.inf
+        """The moment at which the API was last asked about it, by the monotonic clock."""
 
     def poll(self, timeout: float = FETCH_SECONDS) -> Outcome | None:
         """Return the outcome if the run has ended."""

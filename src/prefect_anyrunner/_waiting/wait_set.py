@@ -187,7 +187,7 @@ class WaitSet:
             if run.stock is not None and run.stock.run_id is not None
         }
         now = time.monotonic()
-        for run_id, task_run in task_runs(self._next_page(list(silent))).items():
+        for run_id, task_run in task_runs(self._next_page(silent, now)).items():
             run, state = self.open[silent[run_id]], task_run.state
             grace = _grace(run, state)
             if state is None or grace is None:
@@ -198,10 +198,12 @@ class WaitSet:
                 ended.append(self._close(silent[run_id], run.stock.from_api(state)))
         return ended
 
-    def _next_page(self, ids: list[UUID]) -> list[UUID]:
-        """Return one page of `ids`, another one at each poll, so that a poll of many runs stays cheap."""
-        start = int(self._next_poll / POLL_SECONDS) * PAGE % max(len(ids), 1)
-        return (ids[start:] + ids[:start])[:PAGE]
+    def _next_page(self, silent: dict[UUID, int], now: float) -> list[UUID]:
+        """Return the ids of one page of runs, in turn, so that a poll of many runs stays cheap."""
+        page = sorted(silent, key=lambda run_id: self.open[silent[run_id]].asked)[:PAGE]
+        for run_id in page:
+            self.open[silent[run_id]].asked = now
+        return page
 
 
 def _runner_of_open(run: WaitedRun) -> WaitingRunner | None:

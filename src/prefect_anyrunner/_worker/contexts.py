@@ -62,7 +62,11 @@ class EnteredContext:
         self._stack = ExitStack()
         self._runner: asyncio.Runner | None = None
         _entered.add(self)
-        self.context.run(self._enter, serialized, host)
+        try:
+            self.context.run(self._enter, serialized, host)
+        except BaseException:  # no one else can close it
+            self.close()
+            raise
 
     def _enter(self, serialized: dict[str, Any], host: WorkerHost) -> None:
         _here.set(host)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -49,14 +49,15 @@ def compare(
         check_reachable(spec)
     parameters = read_parameters(load_flow(flow_spec), pairs)
     logs = _log_files(keep_logs, specs)
-    with _sigterm_interrupts(), server_environment() as server, _progress() as progress:
+    names = [hide_in_text(text) for text in texts]
+    with _sigterm_exits(), server_environment() as server, _progress() as progress:
         records = [
             _run(flow_spec, parameters, spec, server, name, progress, log)
-            for spec, name, log in zip(specs, texts, logs, strict=True)
+            for spec, name, log in zip(specs, names, logs, strict=True)
         ]
-    for name, log in zip(texts, logs, strict=True):
+    for name, log in zip(names, logs, strict=True):
         if log is not None:
-            print(f"anyrunner: the output on {hide_in_text(name)} is in {log}", file=sys.stderr)
+            print(f"anyrunner: the output on {name} is in {log}", file=sys.stderr)
     found = [differences(records[0], other) for other in records]
     if as_json:
         print(json.dumps(comparison(flow_spec, records, found), indent=2))
@@ -74,7 +75,10 @@ def _run(
     progress: Progress,
     log: Path | None,
 ) -> FlowRecord:
-    """Run the flow on one runner in a process of its own and return what it reports. `log` gets its output."""
+    """Run the flow on one runner in a process of its own and return what it reports.
+
+    `name`: the runner as the user wrote it, without secrets. `log`: the file that gets the output.
+    """
     line = progress.add_task(name, total=None, failed=0)
     environment = {**child_environment(spec, quiet=log is None), **server}
     child = Child("prefect_anyrunner.cli.compare_child", environment)
@@ -135,13 +139,13 @@ def _progress() -> Iterator[Progress]:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
+def _sigterm_exits() -> Iterator[None]:
     """Let SIGTERM stop server and engines as Ctrl-C does."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def end(*_: object) -> NoReturn:
+        raise SystemExit(143)  # the exit code that a shell reports for SIGTERM
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:

@@ -12,7 +12,8 @@ import time
 from prefect.context import TaskRunContext
 
 from prefect_anyrunner._provisioning.child import Parent
-from prefect_anyrunner.cli.facts import FlowRecord, fingerprint, run_records, type_name
+from prefect_anyrunner.cli.canonical import fingerprint
+from prefect_anyrunner.cli.facts import FlowRecord, run_records, type_name
 from prefect_anyrunner.cli.load import load_flow
 from prefect_anyrunner.cli.run import run_flow
 from prefect_anyrunner.cli.values import value_text

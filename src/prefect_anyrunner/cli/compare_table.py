@@ -33,7 +33,7 @@ def print_table(records: list[FlowRecord], found: list[list[str]]) -> None:
     table.add_row("flow", *("no end" if record["crashed"] else _end(record) for record in records))
     table.add_row("seconds", *(f"{record['seconds']:.1f}" for record in records))
     first, *others = ("different" if each else "same" for each in found)
-    table.add_row(f"as on {records[0]['runner']}", first if found[0] else "-", *others)
+    table.add_row(Text(f"as on {records[0]['runner']}"), first if found[0] else "-", *others)
     console.print(table)
     for each in found:
         for difference in each[:DIFFERENCES_AT_MOST]:

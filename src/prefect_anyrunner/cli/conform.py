@@ -8,7 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from prefect_anyrunner._base.secrets import hide_in_text
 from prefect_anyrunner.cli.usage_error import UsageError
 from prefect_anyrunner.conformance import CaseResult, ConformanceReport, changes, conform
 from prefect_anyrunner.conformance.matrix import rows
@@ -30,10 +32,13 @@ def run(
     console = Console(highlight=False, soft_wrap=True)
     reports: dict[str, ConformanceReport] = {}
     for spec in specs:
-        console.print(f"[bold]{spec}[/]")
+        name = hide_in_text(spec)
+        console.print(name, style="bold", markup=False)
         report = conform(spec, rules=rules, seconds=seconds, follow=lambda result: _print_result(console, result))
         counts = report.counts
-        console.print(f"{spec}: {counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped\n")
+        console.print(
+            f"{name}: {counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped\n", markup=False
+        )
         reports[report.spec] = report
         if json_file:
             write_reports(json_file, list(reports.values()))
@@ -76,7 +81,7 @@ def _print_matrix(console: Console, reports: Sequence[ConformanceReport]) -> Non
         lines = [[row[0], *row[2:]] for row in lines]
     table = Table(show_edge=False, box=None, padding=(0, 2, 0, 0))
     for heading in lines[0]:
-        table.add_column(heading, no_wrap=without_sentences)
+        table.add_column(Text(heading), no_wrap=without_sentences)
     for row in lines[1:]:
         table.add_row(*row)
     console.print(table)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from typing import Any, TypedDict
-
-import cloudpickle
+from collections.abc import Iterable, Mapping
+from typing import TypedDict
 
 from prefect_anyrunner._base.safe_text import clipped, described
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._reports.render import label
+from prefect_anyrunner.cli.canonical import canonical, fingerprint, full_name
 from prefect_anyrunner.cli.values import MAX_INLINE, both, value_text
 
 _ID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
@@ -70,37 +67,7 @@ def _record(outcome: Outcome, labels: Mapping[str, str]) -> RunRecord:
 
 def type_name(error: BaseException | None) -> str:
     """Return the full name of the error's class, without the module if it is built in, or "" for None."""
-    if error is None:
-        return ""
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def fingerprint(value: Any) -> str:
-    """Return a text that is equal for equal values, also in another process."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
-
-
-def canonical(value: Any) -> str:
-    """Return a text that is equal for equal values.
-
-    Plain values are written out, with unordered containers in a fixed order; other values are pickled and hashed.
-    """
-    match value:
-        case None | bool() | int() | float() | complex() | str() | bytes():
-            return f"{type(value).__name__}:{value!r}"
-        case Mapping() if type(value) is dict:
-            return "{" + ",".join(sorted(f"{canonical(k)}={canonical(v)}" for k, v in value.items())) + "}"
-        case AbstractSet() if type(value) in (set, frozenset):
-            return "<" + ",".join(sorted(map(canonical, value))) + ">"
-        case Sequence() if type(value) in (list, tuple):
-            return f"{type(value).__name__}[" + ",".join(map(canonical, value)) + "]"
-        case BaseException():
-            return f"{type_name(value)}{canonical(value.args)}"
-    try:
-        return f"{type(value).__qualname__}:{hashlib.sha256(cloudpickle.dumps(value)).hexdigest()}"
-    except Exception:  # such as a lock: all values of its type count as equal
-        return type(value).__qualname__
+    return "" if error is None else full_name(type(error))
 
 
 def differences(first: FlowRecord, other: FlowRecord) -> list[str]:

@@ -8,9 +8,10 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from prefect.exceptions import MissingResult
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
-from prefect_anyrunner import Outcome, Report, Status, TaskRunsFailed, settle
+from prefect_anyrunner import CannotTravel, Outcome, Report, Status, TaskRunsFailed, settle
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 from prefect_anyrunner._reports.render import ranges
 from tests.unit.fake_future import FakeFuture
@@ -173,3 +174,24 @@ def test_outcomes_are_equal_by_run_status_value_and_error() -> None:
     assert made(error=ValueError(1)) != made(error=KeyError(1))
     assert made(_value=Odd()) != made(_value=Odd())
     assert made() != 3
+
+
+def lost(error: Exception) -> LazyValue:
+    def load() -> object:
+        raise error
+
+    return LazyValue(load)
+
+
+def test_outcomes_whose_values_are_lost_are_compared_by_what_is_known() -> None:
+    run_id = uuid.uuid4()
+
+    def gone(text: str) -> Outcome:
+        return made(task_run_id=run_id, _value=lost(MissingResult(text)))
+
+    assert gone("lost") == gone("lost")
+    assert gone("lost") != gone("lost elsewhere")
+    assert gone("lost") != made(task_run_id=run_id, _value=1)
+    assert made(task_run_id=run_id, _value=1) != gone("lost")
+    assert gone("lost") != made(task_run_id=run_id, _value=lost(CannotTravel("lost")))
+    assert made(task_run_id=run_id, _value=lost(OSError("for now"))) != made(task_run_id=run_id, _value=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -59,6 +60,25 @@ def test_a_report_of_rows_is_like_a_report_of_outcomes() -> None:
     with pytest.raises(TaskRunsFailed) as caught:
         one.raise_for_failures()
     assert str(caught.value).startswith("2 of 4 task runs failed")
+
+
+def test_a_completed_run_without_an_id_has_not_failed() -> None:
+    rows = Rows()
+    rows.put(replace(outcome(0), task_run_id=None))
+    rows.put(outcome(1, ValueError("no")))
+    assert (len(rows), rows.failed, rows.failed_ids) == (2, 1, {rows[1].task_run_id})
+    assert Report(rows).counts == {Status.COMPLETED: 1, Status.FAILED: 1}
+    assert [each.index for each in rows.not_completed] == [1]
+
+
+def test_rows_are_equal_to_a_tuple_and_have_its_hash() -> None:
+    given = tuple(outcome(index) for index in range(3))
+    rows = Rows(keep_values=True)
+    for each in given:
+        rows.put(each)
+    assert rows == given
+    assert hash(rows) == hash(given)
+    assert len({Report(rows), Report(given)}) == 1
 
 
 def test_a_completed_row_is_small() -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.schemas.objects import State
 from prefect.exceptions import CancelledRun, CrashedRun, FailedRun, UpstreamTaskError
 from prefect.futures import PrefectFuture, PrefectWrappedFuture
@@ -62,7 +63,11 @@ class StockRun:
         # Prefect's own add_done_callback would unpickle the result of a process again for each callback.
         handle = self.handle()
         target = getattr(handle, "wrapped_future", handle)
-        (target if target is not None else self.future).add_done_callback(lambda _: notify())
+        try:
+            (target if target is not None else self.future).add_done_callback(lambda _: notify())
+        except httpx.HTTPError as problem:  # a future without a handle asks the API first; a poll finds the end, too
+            if not _is_passing(problem):
+                raise
 
     def withdraw(self) -> bool:
         """Keep the run from starting; return True if it never will. Only stock pools know which runs have started."""
@@ -75,7 +80,7 @@ class StockRun:
             return self._from_state(state)
         handle = self.handle()
         if handle is None:
-            return self._without_handle()
+            return self._after_wait()
         if not handle.done():
             return None
         try:
@@ -106,8 +111,7 @@ class StockRun:
         """Poll again before the wait gives up, because Ray reports the end of a run with a delay."""
         outcome = self.poll(timeout)
         if outcome is None and not hasattr(getattr(self.future, "wrapped_future", None), "done"):
-            self.future.wait(timeout=0)
-            outcome = self.poll(timeout)
+            outcome = self._after_wait() or self.poll(timeout)
         return outcome
 
     def from_api(self, state: State[Any]) -> Outcome:
@@ -116,11 +120,11 @@ class StockRun:
             return self._crashed("it completed, but its result never arrived", None, state)
         return self._from_state(state)
 
-    def _without_handle(self) -> Outcome | None:
+    def _after_wait(self) -> Outcome | None:
         try:
             self.future.wait(timeout=0)
         except Exception as problem:
-            return self._from_engine_error(problem)
+            return None if _is_passing(problem) else self._from_engine_error(problem)
         state = final_state(self.future)
         return self._from_state(state) if state is not None else None
 
@@ -199,6 +203,13 @@ def runner_of(future: PrefectFuture[Any] | StateFuture) -> str | None:
     if isinstance(wrapped, concurrent.futures.Future):
         return "thread" if type(wrapped) is concurrent.futures.Future else "process"
     return {"prefect_dask": "dask", "prefect_ray": "ray"}.get(type(future).__module__.partition(".")[0])
+
+
+def _is_passing(problem: Exception) -> bool:
+    """Return whether the API only could not answer: that says nothing about the run, and the next poll asks again."""
+    if isinstance(problem, httpx.HTTPStatusError):
+        return problem.response.is_server_error or problem.response.status_code == httpx.codes.TOO_MANY_REQUESTS
+    return isinstance(problem, httpx.TransportError)
 
 
 def _is_ray_task_error(error: BaseException | None) -> bool:
