@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from prefect_anyrunner import use_runner
+from prefect_anyrunner import RunnerSpec, use_runner
+from prefect_anyrunner._choosing.engine import shared_engine
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SCRIPT = Path(__file__).with_name("kept_engine.py")
@@ -49,3 +51,21 @@ def test_what_starts_no_engine_is_used_as_without_it(spec: str) -> None:
     with use_runner(spec) as without, use_runner(spec, keep=True) as kept:
         assert kept == without and kept.source == without.source
         assert signal.getsignal(signal.SIGTERM) == handler
+
+
+@pytest.mark.dask
+def test_a_cluster_whose_adapt_is_a_coroutine_grows() -> None:
+    import distributed
+
+    spec = {
+        "backend": "dask",
+        "cluster_class": "tests.engines.adapting_cluster.AdaptingCluster",
+        "cluster_kwargs": {"n_workers": 0, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"},
+        "adapt_kwargs": {"minimum": 1},
+    }
+    client: Any = distributed.Client
+    with (
+        shared_engine(RunnerSpec.load(spec)) as engine,
+        client(engine.spec.runner().address, set_as_default=False) as asking,
+    ):
+        asking.wait_for_workers(1, timeout=30)
