@@ -69,3 +69,20 @@ def test_a_cluster_whose_adapt_is_a_coroutine_grows() -> None:
         client(engine.spec.runner().address, set_as_default=False) as asking,
     ):
         asking.wait_for_workers(1, timeout=30)
+
+
+@pytest.mark.dask
+def test_a_dask_cluster_says_how_many_workers_its_arguments_ask_for() -> None:
+    spec = RunnerSpec.load({"backend": "dask", "cluster_kwargs": {"n_workers": 1}})
+    with shared_engine(spec) as engine:
+        assert engine.workers == 1
+
+
+@pytest.mark.ray
+def test_a_ray_says_how_many_cpus_its_arguments_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = pytest.importorskip("prefect_anyrunner.backends._ray.shared")
+    # A process has one Ray, which the other tests of this process use.
+    monkeypatch.setattr(shared, "join", lambda *_: None)
+    monkeypatch.setattr(shared, "leave", lambda _: None)
+    with shared_engine(RunnerSpec.load({"backend": "ray", "init_kwargs": {"num_cpus": 1}})) as engine:
+        assert engine.workers == 1

@@ -42,7 +42,8 @@ def share(options: Mapping[str, Any], workers: int) -> Iterator[SharedEngine]:
         if runner.adapt_kwargs:
             adapt(cluster, runner.adapt_kwargs)
         yield SharedEngine(
-            workers=wanted.get("n_workers", workers) * wanted.get("threads_per_worker", 1),
+            # A cluster that starts without workers, to grow by itself, says nothing about their number.
+            workers=(arguments.get("n_workers") or workers) * (arguments.get("threads_per_worker") or 1),
             address=cluster.scheduler_address,
             options={name: value for name, value in options.items() if name in _KEPT},
         )
