@@ -64,11 +64,10 @@ def test_a_cluster_whose_adapt_is_a_coroutine_grows() -> None:
         "adapt_kwargs": {"minimum": 1},
     }
     client: Any = distributed.Client
-    with (
-        shared_engine(RunnerSpec.load(spec)) as engine,
-        client(engine.spec.runner().address, set_as_default=False) as asking,
-    ):
-        asking.wait_for_workers(1, timeout=30)
+    with shared_engine(RunnerSpec.load(spec)) as engine:
+        runner: Any = engine.spec.runner()
+        with client(runner.address, set_as_default=False) as asking:
+            asking.wait_for_workers(1, timeout=30)
 
 
 @pytest.mark.dask
