@@ -134,8 +134,12 @@ class RayChannel:
                     self.interrupt(run)
             batch.reference.future().add_done_callback(lambda future: inbox.put((batch, future)))
         except Exception as exc:
+            why = f"it could not be given to Ray: {exc!r}"
             for run, _, _ in sendings:
-                self._on_lost(run, f"it could not be given to Ray: {exc!r}", cause=exc)
+                if batch.reference is None:
+                    self._runner.on_unsent(run, why, exc)
+                else:
+                    self._on_lost(run, why, cause=exc)
 
     def _function(self, options: dict[str, Any]) -> Any:
         key = tuple(sorted((name, repr(value)) for name, value in options.items()))
