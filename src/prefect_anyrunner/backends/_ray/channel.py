@@ -128,7 +128,7 @@ class RayChannel:
             self._in_flight.add(batch)
             for run, claim, _ in sendings:
                 run.handle = batch
-                if not batch.carries(run):  # it was cancelled and revoked meanwhile
+                if run.revoked or not batch.carries(run):  # meanwhile, when `revoke` found no batch
                     self._revoked.add(batch)
                 elif run.cancel_requested and run.claim == claim:
                     self.interrupt(run)
@@ -294,8 +294,9 @@ class RayChannel:
                 with self._claims_lock:  # its worker may return the run now, to be sent under another claim
                     in_time[number] = store.revoke_claim(run.claim) and run.phase is not Phase.ENDED
                     run.revoked = in_time[number]
-                if in_time[number] and run.handle is not None:
-                    self._revoked.add(run.handle)
+                batch: RayBatch | None = run.handle  # read once, because the end of the run drops it
+                if in_time[number] and batch is not None:
+                    self._revoked.add(batch)
         except ConnectionError as exc:
             self._runner.on_engine_lost(self._connection_lost(), exc)
         except Exception:  # those that were revoked so far never start
