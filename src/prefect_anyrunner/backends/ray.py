@@ -188,6 +188,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             self._watch = WorkerWatch(
                 "The Ray cluster",
                 self._has_workers,
+                self.is_waiting,
                 self.logger,
                 timeout=self.worker_timeout,
                 give_up=self.on_no_workers,
