@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from prefect_anyrunner import use_runner
+from prefect_anyrunner import RunnerSpec, use_runner
+from prefect_anyrunner._choosing.engine import shared_engine
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 SCRIPT = Path(__file__).with_name("kept_engine.py")
@@ -49,3 +51,37 @@ def test_what_starts_no_engine_is_used_as_without_it(spec: str) -> None:
     with use_runner(spec) as without, use_runner(spec, keep=True) as kept:
         assert kept == without and kept.source == without.source
         assert signal.getsignal(signal.SIGTERM) == handler
+
+
+@pytest.mark.dask
+def test_a_cluster_whose_adapt_is_a_coroutine_grows() -> None:
+    import distributed
+
+    spec = {
+        "backend": "dask",
+        "cluster_class": "tests.engines.adapting_cluster.AdaptingCluster",
+        "cluster_kwargs": {"n_workers": 0, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"},
+        "adapt_kwargs": {"minimum": 1},
+    }
+    client: Any = distributed.Client
+    with shared_engine(RunnerSpec.load(spec)) as engine:
+        runner: Any = engine.spec.runner()
+        with client(runner.address, set_as_default=False) as asking:
+            asking.wait_for_workers(1, timeout=30)
+
+
+@pytest.mark.dask
+def test_a_dask_cluster_says_how_many_workers_its_arguments_ask_for() -> None:
+    spec = RunnerSpec.load({"backend": "dask", "cluster_kwargs": {"n_workers": 1}})
+    with shared_engine(spec) as engine:
+        assert engine.workers == 1
+
+
+@pytest.mark.ray
+def test_a_ray_says_how_many_cpus_its_arguments_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = pytest.importorskip("prefect_anyrunner.backends._ray.shared")
+    # A process has one Ray, which the other tests of this process use.
+    monkeypatch.setattr(shared, "join", lambda *_: None)
+    monkeypatch.setattr(shared, "leave", lambda _: None)
+    with shared_engine(RunnerSpec.load({"backend": "ray", "init_kwargs": {"num_cpus": 1}})) as engine:
+        assert engine.workers == 1

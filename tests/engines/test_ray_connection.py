@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect import flow, task
 
 from prefect_anyrunner import EngineUnreachable, settle
+from tests.engines import files
+from tests.engines.test_no_workers import warnings_of
 
 pytestmark = pytest.mark.ray
 
@@ -50,3 +53,20 @@ def test_auto_is_what_the_environment_says(ray_head: str, monkeypatch: pytest.Mo
         doubled(runner(address="auto"))
     monkeypatch.setenv("RAY_ADDRESS", ray_head)
     assert doubled(runner(address="auto")) == [2, 4]
+
+
+def test_worker_that_does_not_answer_holds_up_no_submit(
+    ray_head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect_anyrunner.backends import ray as ray_backend
+
+    path = f"__import__('pathlib').Path({str(tmp_path / 'go on')!r})"
+    expression = f"__import__({files.__name__!r}, fromlist=['']).until_there({path})"
+    monkeypatch.setattr(ray_backend, "_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(ray_backend, "probe_expression", lambda *_, **__: expression)
+    monkeypatch.setattr(ray_backend, "user_modules", lambda: {files.__name__: files})
+    mine = runner(address=ray_head)
+    with warnings_of(mine.logger) as found:
+        assert doubled(mine) == [2, 4]
+    (tmp_path / "go on").touch()
+    assert found.texts == ["No Ray worker answered within 0.1 seconds which modules it has."]

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.schemas.objects import State, TaskRun, TaskRunResult
 from prefect.states import Cancelled, Crashed
 
@@ -22,7 +23,8 @@ def end_orphans(lost: Collection[TaskRun], events: RunnerEvents) -> list[UUID]:
     """Report as crashed the open runs that the task runs `lost` had submitted, and the children of these (rule S1).
 
     The children of cancelled runs are reported as cancelled. Returns the ids of the runs that were still open. `lost`
-    are runs of one flow run whose workers died, or were ended because the run was cancelled.
+    are runs of one flow run whose workers died, or were ended because the run was cancelled. Raises `httpx.HTTPError`
+    if the last question to the API failed.
     """
     flow_run_id = next(run.flow_run_id for run in lost)
     if flow_run_id is None:
@@ -32,7 +34,12 @@ def end_orphans(lost: Collection[TaskRun], events: RunnerEvents) -> list[UUID]:
     reported: list[UUID] = []
     until = time.monotonic() + LATE
     while True:
-        found = open_runs(flow_run_id)
+        try:
+            found = open_runs(flow_run_id)
+        except httpx.HTTPError:
+            if time.monotonic() >= until:
+                raise
+            found = []  # the API is asked again
         new = True
         while new:  # children come in any order, grandchildren before them
             new = False

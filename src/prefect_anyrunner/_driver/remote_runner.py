@@ -74,6 +74,10 @@ class RemoteRunner(TrackedRunner):
                 digests.append(run.blobs.popitem()[1])
         self._started_parts().blobs.release(digests)
 
+    def is_waiting(self) -> bool:
+        """Return whether the engine has a run that has not ended."""
+        return any(run.phase is Phase.SENT for run in self.ledger.open_runs())
+
     def on_no_workers(self, why: str) -> None:
         """End the runs that wait for a worker, because the engine has had none for too long."""
         sent = [run for run in self.ledger.open_runs() if run.phase is Phase.SENT]

@@ -303,6 +303,10 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
         else:
             self.end(run, ends.crashed(run, why, cause))
 
+    def on_unsent(self, run: Run, why: str, cause: BaseException) -> None:
+        """End a run that the engine did not take: it has not started, and would not be taken a second time either."""
+        self.end(run, ends.cancelled(ends.NOT_STARTED) if run.cancel_requested else ends.crashed(run, why, cause))
+
     def on_engine_lost(self, why: str, cause: BaseException | None = None) -> None:
         """End every run that was sent, because the engine itself is gone and nothing will report them."""
         for run in self.ledger.open_runs():

@@ -169,6 +169,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         self._watch = WorkerWatch(
             f"The Dask cluster at {self._client.scheduler.address}",
             self._has_workers,
+            self.is_waiting,
             self.logger,
             timeout=self.worker_timeout,
             give_up=self.on_no_workers,
@@ -231,7 +232,8 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
             )
 
     def _has_workers(self) -> bool:
-        return bool(self._client.ncores())
+        # Without a connection, Dask would try for half a minute, and the end of the flow run would wait for that.
+        return self._client.status != "running" or bool(self._client.ncores())
 
     def _check_cluster(self) -> None:
         if isinstance(getattr(self, "_cluster", None), distributed.LocalCluster):

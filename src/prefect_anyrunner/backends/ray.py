@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import MappingProxyType
@@ -28,6 +29,9 @@ from prefect_anyrunner.backends._ray.channel import RayChannel
 from prefect_anyrunner.backends._ray.connection import Connection, join, leave
 from prefect_anyrunner.backends._ray.greeting import greet
 from prefect_anyrunner.backends._ray.waiting import wait_in_ray
+
+_PROBE_SECONDS = 60.0
+"""Seconds to wait for the answer of a worker, which a cluster may have to start first."""
 
 
 class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: ignore[misc]  # one future for all
@@ -72,6 +76,7 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         self._nested = False
         self._connection: Connection | None = None
         self._channel: RayChannel | None = None
+        self._beginning = threading.Lock()  # held by the thread that probes a worker or starts the watch
         self._workers_probed = False
         self._watch: WorkerWatch | None = None
         self._modules = ExitStack()  # modules that travel by value while the runner is connected
@@ -157,8 +162,12 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
     def prepare(self, run: Run, scope: MapScope | None) -> bool:
         """Build the request of `run`; before the first one, look at a worker of an existing cluster."""
         if not self._workers_probed and self.address not in (None, OWN) and not self._nested:
-            self._workers_probed = True
-            run.context.run(self._probe_worker)
+            with self._beginning:  # other threads wait, because they must not pickle without the modules
+                if not self._workers_probed:
+                    try:
+                        run.context.run(self._probe_worker)
+                    finally:
+                        self._workers_probed = True
         return super().prepare(run, scope)
 
     def _probe_worker(self) -> None:
@@ -172,8 +181,13 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             return
         here = running(*self.both_sides)
         evaluate: Any = ray.remote(lambda text: eval(text)).options(num_cpus=0, max_retries=0)
-        answer = ray.get(evaluate.remote(probe_expression(here, modules=tuple(own))))
-        missing = check_answer("A Ray worker", answer, here)
+        reference = evaluate.remote(probe_expression(here, modules=tuple(own)))
+        try:
+            missing = check_answer("A Ray worker", ray.get(reference, timeout=_PROBE_SECONDS), here)
+        except ray.exceptions.GetTimeoutError:
+            ray.cancel(reference)
+            missing = set(own)  # they are of use on every worker, while without them a run may fail
+            self.logger.warning("No Ray worker answered within %g seconds which modules it has.", _PROBE_SECONDS)
         if missing:
             self.logger.info("Not on the workers, so sent along with the tasks: %s.", ", ".join(sorted(missing)))
             self._modules.enter_context(pickled_by_value({name: own[name] for name in missing}))
@@ -184,14 +198,16 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
 
     def dispatch(self, runs: list[Run]) -> None:
         """Give runs to Ray."""
-        if self._watch is None and not self._nested:
-            self._watch = WorkerWatch(
-                "The Ray cluster",
-                self._has_workers,
-                self.logger,
-                timeout=self.worker_timeout,
-                give_up=self.on_no_workers,
-            )
+        with self._beginning:
+            if self._watch is None and not self._nested:
+                self._watch = WorkerWatch(
+                    "The Ray cluster",
+                    self._has_workers,
+                    self.is_waiting,
+                    self.logger,
+                    timeout=self.worker_timeout,
+                    give_up=self.on_no_workers,
+                )
         self._started_channel().send(runs)
 
     def revoke(self, runs: list[Run]) -> list[bool]:

@@ -123,8 +123,12 @@ class DaskChannel:
             else:
                 self._submit(self._batcher.split(sendings, self._count_threads))
         except BaseException as exc:
+            why = f"it could not be sent to the scheduler: {exc!r}"
             for run, _, _ in sendings:
-                self._on_lost(run, f"it could not be sent to the scheduler: {exc!r}", cause=exc)
+                if run.handle is None:
+                    self._runner.on_unsent(run, why, exc)
+                else:  # Dask has it, or had it before
+                    self._on_lost(run, why, cause=exc)
 
     def _submit(self, batches: list[list[Sending]], *, key_ending: str = "") -> None:
         keys = [f"{batch[0].run.task.name}-{batch[0].claim}{key_ending}" for batch in batches]

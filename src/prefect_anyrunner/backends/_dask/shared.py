@@ -12,7 +12,7 @@ import distributed
 
 from prefect_anyrunner.backends import _registry
 from prefect_anyrunner.backends._builtin import BUILT_IN, SHARED
-from prefect_anyrunner.backends._dask.cluster import local_cluster_is_up, start_cluster
+from prefect_anyrunner.backends._dask.cluster import adapt, local_cluster_is_up, start_cluster
 from prefect_anyrunner.backends._record import SharedEngine
 
 _KEPT = ("client_kwargs", "rerun_lost", "worker_timeout", *SHARED)
@@ -40,9 +40,10 @@ def share(options: Mapping[str, Any], workers: int) -> Iterator[SharedEngine]:
         # No client is opened here, because a flow run in this process would take it for its own.
         cluster = stack.enter_context(start_cluster(cluster_class, arguments))
         if runner.adapt_kwargs:
-            cluster.adapt(**runner.adapt_kwargs)
+            adapt(cluster, runner.adapt_kwargs)
         yield SharedEngine(
-            workers=wanted.get("n_workers", workers) * wanted.get("threads_per_worker", 1),
+            # A cluster that starts without workers, to grow by itself, says nothing about their number.
+            workers=(arguments.get("n_workers") or workers) * (arguments.get("threads_per_worker") or 1),
             address=cluster.scheduler_address,
             options={name: value for name, value in options.items() if name in _KEPT},
         )

@@ -128,14 +128,18 @@ class RayChannel:
             self._in_flight.add(batch)
             for run, claim, _ in sendings:
                 run.handle = batch
-                if not batch.carries(run):  # it was cancelled and revoked meanwhile
+                if run.revoked or not batch.carries(run):  # meanwhile, when `revoke` found no batch
                     self._revoked.add(batch)
                 elif run.cancel_requested and run.claim == claim:
                     self.interrupt(run)
             batch.reference.future().add_done_callback(lambda future: inbox.put((batch, future)))
         except Exception as exc:
+            why = f"it could not be given to Ray: {exc!r}"
             for run, _, _ in sendings:
-                self._on_lost(run, f"it could not be given to Ray: {exc!r}", cause=exc)
+                if batch.reference is None:
+                    self._runner.on_unsent(run, why, exc)
+                else:
+                    self._on_lost(run, why, cause=exc)
 
     def _function(self, options: dict[str, Any]) -> Any:
         key = tuple(sorted((name, repr(value)) for name, value in options.items()))
@@ -290,8 +294,9 @@ class RayChannel:
                 with self._claims_lock:  # its worker may return the run now, to be sent under another claim
                     in_time[number] = store.revoke_claim(run.claim) and run.phase is not Phase.ENDED
                     run.revoked = in_time[number]
-                if in_time[number] and run.handle is not None:
-                    self._revoked.add(run.handle)
+                batch: RayBatch | None = run.handle  # read once, because the end of the run drops it
+                if in_time[number] and batch is not None:
+                    self._revoked.add(batch)
         except ConnectionError as exc:
             self._runner.on_engine_lost(self._connection_lost(), exc)
         except Exception:  # those that were revoked so far never start

@@ -34,7 +34,7 @@ def share(options: Mapping[str, Any], workers: int) -> Iterator[SharedEngine]:
         try:
             # Runners of this process find the Ray of this process without an address.
             yield SharedEngine(
-                workers=wanted["num_cpus"],
+                workers=runner.init_kwargs["num_cpus"] or workers,
                 options={name: value for name, value in options.items() if name in _KEPT},
             )
         finally:

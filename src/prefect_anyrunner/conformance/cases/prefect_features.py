@@ -101,9 +101,12 @@ def limit(run: Subject) -> None:
             with tags(tag):
                 return list(settle([tasks.slots_in_use.submit(tag)]))
 
-        (outcome,) = run.inside(body)
-        assert outcome.value == 1, outcome
-        until(lambda: not client.read_concurrency_limit_by_tag(tag).active_slots)
+        try:
+            (outcome,) = run.inside(body)
+            assert outcome.value == 1, outcome
+            until(lambda: not client.read_concurrency_limit_by_tag(tag).active_slots)
+        finally:
+            client.delete_concurrency_limit_by_tag(tag)
 
 
 @case("U2-opaque", "opaque passes the result of a future.")
