@@ -26,14 +26,19 @@ def text_of(error: BaseException, limit: int = MAX_TEXT) -> str | None:
 def full_text(error: BaseException) -> str:
     """Return the text of `error`, or a sentence in its place if its `__str__` raises."""
     try:
-        return cut(str(error))
+        return printable(cut(str(error)))
     except BaseException as problem:  # as above
         return f"<its text cannot be shown: __str__ raised {type(problem).__name__}>"
 
 
 def error_text(error: BaseException, limit: int = MAX_LINE) -> str:
     """Return the first line of the text of `error`, in at most `limit` characters."""
-    lines = full_text(error).strip().splitlines()
+    return first_line(full_text(error), limit)
+
+
+def first_line(text: str, limit: int) -> str:
+    """Return the first line of `text` that is not empty, in at most `limit` characters."""
+    lines = text.strip().splitlines()
     return clipped(lines[0].strip(), limit) if lines else ""
 
 
@@ -54,6 +59,11 @@ def short_repr(value: Any, limit: int = 500) -> str:
 def clipped(text: str, limit: int) -> str:
     """Return `text` in at most `limit` characters, for display: an ellipsis replaces the rest."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Return `text` with lone surrogates escaped, because neither JSON nor a file can hold them."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def cut(text: str, limit: int = MAX_TEXT) -> str:

@@ -10,9 +10,9 @@ HIDDEN = "***"
 """Text that replaces a secret."""
 
 _SECRET_NAME = re.compile(
-    r"pass(word|wd|phrase)?$|pwd|token|secret|credential|auth$|(api|access|private)[_-]?key", re.I
+    r"pass(word|wd|phrase)?$|pwd|token|secret|credential|auth(orization)?$|(api|access|private)[_-]?key", re.I
 )
-_SECRET_PAIR = re.compile(r"(?P<name>[\w.%-]+)=(?P<value>[^&#\s]*)")
+_SECRET_PAIR = re.compile(r"(?<![\w.%-])(?P<name>[\w.%-]+)=(?P<value>[^&#\s]*)")
 
 
 def is_secret(name: str) -> bool:
@@ -44,11 +44,12 @@ def hide(value: Any, name: str = "") -> Any:
     return value
 
 
-_LOGIN = re.compile(r"(?P<scheme>\b[a-z][\w+.-]*://)[^\s/@'\"]+@", re.I)
+_LOGIN = re.compile(r"(?P<scheme>(?<![\w+.-])[a-z][\w+.-]*://)[^\s/@'\"…]+[@…]", re.I)
 _BEARER = re.compile(r"\b(?P<kind>bearer|basic) [\w.~+/=-]{6,}", re.I)
 _ASSIGNED = re.compile(
-    r"""(?P<name>(?:\b(?P<bare>[\w-]+)\s*=|(?P<quote>['"])(?P<word>[\w-]+)(?P=quote)\s*[:=])\s*)"""
-    r"""(?P<value>'[^']*'|"[^"]*"|[^\s,;&)}\]'"]+)"""
+    r"""(?P<name>(?:(?<![\w-])(?P<bare>[\w-]+)\s*=|(?P<quote>['"])(?P<word>[\w-]+)(?P=quote)\s*[:=])\s*)"""
+    r"""(?P<value>'[^'\n]*(?:'|$)|"[^"\n]*(?:"|$)|[^\s,;&)}\]'"]+)""",
+    re.M,
 )
 
 

@@ -103,7 +103,7 @@ class AnyTaskRunner(TaskRunner[Any]):
         try:
             spec = self.resolve()
             runner = spec.runner()
-        except AnyRunnerError as exc:
+        except Exception as exc:  # backends of others may raise anything
             if not end_flow_run_instead(exc):
                 raise
             return _NoRunner()

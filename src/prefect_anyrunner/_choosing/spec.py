@@ -85,7 +85,7 @@ class RunnerSpec:
         the name of a `[runners.NAME]` table of that folder; `spec` and `default` may also be a `RunnerSpec`.
         Raises SpecError with every problem of the source that decides.
         """
-        file = cache(lambda: read_nearest(Path(folder or Path.cwd()).absolute()))
+        file = cache(lambda: _nearest_file(folder))
         return cls._of(first_source(spec, default, place, file), file)
 
     @classmethod
@@ -147,3 +147,11 @@ def _rebuild(*values: Any) -> RunnerSpec:
     made = RunnerSpec.__new__(RunnerSpec)
     made._fill(*values)
     return made
+
+
+def _nearest_file(folder: str | os.PathLike[str] | None) -> RunnerFile:
+    try:
+        start = Path(folder or Path.cwd()).absolute()
+    except FileNotFoundError:  # the working directory was deleted, so that no file is in it
+        return RunnerFile()
+    return read_nearest(start)

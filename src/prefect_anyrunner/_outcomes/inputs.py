@@ -11,7 +11,7 @@ from typing import Any
 from prefect.utilities.annotations import BaseAnnotation
 
 from prefect_anyrunner._base.safe_text import clipped
-from prefect_anyrunner._base.secrets import HIDDEN, hide_in_text, is_secret
+from prefect_anyrunner._base.secrets import HIDDEN, hide_in_prose, hide_in_text, is_secret
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
 
@@ -26,7 +26,9 @@ MAX_READ = 10_000
 
 _NO_REPR: Any = object.__repr__
 _KEY = re.compile(r"(^|_)keys?$", re.I)
-_PAIR = re.compile(r"""(?P<name>['"]?(?P<word>[\w-]+)['"]?\s*(?:=|:)\s*)(?P<value>'[^']*'|"[^"]*"|[^\s,)}\]]+)""")
+_PAIR = re.compile(
+    r"""(?<![\w-])(?P<name>['"]?(?P<word>[\w-]+)['"]?\s*(?:=|:)\s*)(?P<value>'[^']*'|"[^"]*"|[^\s,)}\]]+)"""
+)
 
 
 def inputs_text(parameters: Mapping[str, Any]) -> str:
@@ -59,7 +61,8 @@ class _ShortRepr(reprlib.Repr):
         if len(text) > MAX_READ:
             return f"<str of {len(text)} characters>"
         # In text without an address, an "@" is no sign of a password.
-        return super().repr_str(hide_in_text(text) if "://" in text else _without_pairs(text), level)
+        text = hide_in_text(text) if "://" in text else text
+        return super().repr_str(_without_pairs(hide_in_prose(text)), level)
 
     def repr_bytes(self, data: bytes, level: int) -> str:
         return f"<bytes of length {len(data)}>" if len(data) > MAX_ARGUMENT else repr(data)

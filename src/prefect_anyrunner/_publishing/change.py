@@ -15,6 +15,7 @@ from prefect.exceptions import EventTooLarge
 from prefect.logging import get_logger
 from prefect.utilities.engine import emit_task_run_state_change_event
 
+from prefect_anyrunner._base.safe_text import printable
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._prefect.models import copy_with
 from prefect_anyrunner._prefect.private import ResultRecord, ResultRecordMetadata
@@ -49,11 +50,14 @@ class Change:
 
     def kept(self) -> Change:
         """Return a snapshot of the change, without the results of its states."""
+        state = with_data(self.state, None)
+        if state.message is not None:  # Prefect drops an event that JSON cannot hold
+            state = copy_with(state, {"message": printable(state.message)})
         return replace(
             self,
-            task_run=copy_with(self.task_run, {"state": None}),
+            task_run=copy_with(self.task_run, {"state": None, "name": printable(self.task_run.name)}),
             before=with_data(self.before, None) if self.before is not None else None,
-            state=with_data(self.state, None),
+            state=state,
         )
 
     def pack(self) -> bytes:

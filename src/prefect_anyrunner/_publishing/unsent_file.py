@@ -21,11 +21,17 @@ def write_unsent(changes: Sequence[Change]) -> Path:
     while True:
         path = folder / f"unsent-{flow_run_id}-{os.getpid()}-{number}.jsonl"
         try:
-            with path.open("x", encoding="utf-8") as file:
-                file.writelines(change.to_json() + "\n" for change in changes)
-            return path
+            file = path.open("x", encoding="utf-8")
         except FileExistsError:
             number += 1
+            continue
+        try:
+            with file:
+                file.writelines(change.to_json() + "\n" for change in changes)
+        except OSError:
+            path.unlink()
+            raise
+        return path
 
 
 def unsent_files(flow_run_id: UUID) -> list[Path]:
@@ -44,6 +50,8 @@ def read_unsent(path: Path) -> list[Change]:
         for number, line in enumerate(file, 1):
             try:
                 changes.append(Change.from_json(line))
-            except (ValueError, KeyError, TypeError) as exc:
+            except (ValueError, KeyError, TypeError, AttributeError) as exc:
+                if not line.endswith("\n"):  # the process was killed while it wrote this last line
+                    break
                 raise ValueError(f"{path}: line {number} is not the end of a task run: {exc}") from exc
     return changes

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._reports.digest import digest_of
 from prefect_anyrunner._reports.markdown import page
 from prefect_anyrunner._reports.tables import csv_text, junit_text
@@ -20,7 +21,7 @@ def markdown_text(report: Report) -> str:
 
 
 FORMATS: dict[str, Callable[[Report], str]] = {
-    "text": lambda report: report.summary() + "\n",
+    "text": lambda report: hide_in_prose(report.summary()) + "\n",
     "markdown": markdown_text,
     "json": lambda report: report.to_json() + "\n",
     "html": lambda report: report.to_html(),
@@ -41,4 +42,4 @@ SUFFIXES = {
 
 def write_report(report: Report, path: Path) -> None:
     """Write a report to a file whose suffix is one of `SUFFIXES`. Raises `OSError`."""
-    path.write_text(FORMATS[SUFFIXES[path.suffix.lower()]](report), encoding="utf-8")
+    path.write_text(FORMATS[SUFFIXES[path.suffix.lower()]](report), encoding="utf-8", errors="backslashreplace")

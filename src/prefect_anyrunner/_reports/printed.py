@@ -21,10 +21,10 @@ import prefect
 
 import prefect_anyrunner
 from prefect_anyrunner._base.errors import AnyRunnerError
-from prefect_anyrunner._base.safe_text import clipped, described, full_text
+from prefect_anyrunner._base.safe_text import clipped, described, full_text, printable
 from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._outcomes.outcome import Outcome
-from prefect_anyrunner._reports.render import MAX_GROUPS, alike, group_lines
+from prefect_anyrunner._reports.render import MAX_GROUPS, alike, group_lines, recorded
 
 VARIABLE = "ANYRUNNER_TRACEBACKS"
 """The environment variable that makes all members print, with all frames, if it is `all`."""
@@ -141,11 +141,10 @@ def traceback_text(error: BaseException) -> str:
     Everything that looks like a secret is hidden, because more people read a page than a terminal.
     """
     try:
-        recorded = getattr(error, RECORDED_TRACEBACK, None)
-        text = recorded or "".join(traceback.format_exception(_printed(error)))
+        text = recorded(error, RECORDED_TRACEBACK) or "".join(traceback.format_exception(_printed(error)))
     except Exception as problem:  # it reads source files and the error's own attributes
         text = f"{described(error)}\n<its traceback cannot be shown: {type(problem).__name__}>"
-    lines = [clipped(line, MAX_WIDTH) for line in hide_in_prose(text).strip().splitlines()]
+    lines = [clipped(line, MAX_WIDTH) for line in hide_in_prose(printable(text)).strip().splitlines()]
     if len(lines) > MAX_TRACEBACK:
         head, tail = MAX_TRACEBACK // 3, MAX_TRACEBACK - MAX_TRACEBACK // 3 - 1
         lines[head : len(lines) - tail] = [f"… {len(lines) - head - tail} more lines"]

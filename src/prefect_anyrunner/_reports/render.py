@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TypeGuard
 
-from prefect_anyrunner._base.safe_text import clipped, described, error_text
+from prefect_anyrunner._base.safe_text import MAX_LINE, clipped, described, error_text, first_line, full_text
 from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
@@ -26,19 +27,21 @@ MAX_GROUPS = 10
 """Number of groups of alike failures that a text describes before it counts the rest."""
 MAX_EXAMPLES = 3
 """Number of runs of each group that a text describes."""
+MAX_READ = 10_000
+"""Maximum number of characters of an error's text in which secrets are looked for."""
 RECORDED_WHERE = "_anyrunner_where"
 """Attribute of an error that was read from the API: the line that raised it, as the log of the run says."""
 
 
-def ranges(numbers: Iterable[int]) -> list[str]:
-    """Return `numbers`, sorted and without duplicates, as texts that join neighbours: `["3", "7-9", "20"]`."""
+def ranges(numbers: Iterable[int]) -> list[tuple[str, int]]:
+    """Return texts that join neighbours among `numbers`, each with its size: `[("3", 1), ("7-9", 3), ("20", 1)]`."""
     spans: list[tuple[int, int]] = []
     for number in sorted(set(numbers)):
         if spans and number == spans[-1][1] + 1:
             spans[-1] = (spans[-1][0], number)
         else:
             spans.append((number, number))
-    return [str(first) if first == last else f"{first}-{last}" for first, last in spans]
+    return [(str(first) if first == last else f"{first}-{last}", last - first + 1) for first, last in spans]
 
 
 def label(outcome: Outcome) -> str:
@@ -66,7 +69,13 @@ def address(outcome: Outcome, pages: str | None) -> str:
 
 def text_without_secrets(error: BaseException | None) -> str:
     """Return the text of an error for files and pages, which others read; empty without an error."""
-    return "" if error is None else hide_in_prose(error_text(error))
+    return "" if error is None else first_line(hide_in_prose(full_text(error)[:MAX_READ]), MAX_LINE)
+
+
+def described_without_secrets(error: BaseException) -> str:
+    """Return type and text of an error in one line, for files and pages."""
+    name, text = type(error).__name__, text_without_secrets(error)
+    return f"{name}: {text}" if text else name
 
 
 def label_with_inputs(outcome: Outcome) -> str:
@@ -101,14 +110,13 @@ def _places(runs: Sequence[Outcome]) -> list[tuple[str, int]]:
     last = [_place(run) for run in runs]
     if len(set(last)) < len(runs):  # as in {"a": [...], "b": [...]}, where only the whole path distinguishes runs
         return [(".".join(map(str, run.path)), 1) for run in runs]
-    numbers = ranges(place for place in last if isinstance(place, int))
-    words = [(place, 1) for place in last if isinstance(place, str)]
-    return [(text, _size(text)) for text in numbers] + words
+    numbers = ranges(place for place in last if _is_index(place))
+    return numbers + [(str(place), 1) for place in last if not _is_index(place)]
 
 
-def _size(text: str) -> int:
-    first, _, last = text.partition("-")
-    return int(last) - int(first) + 1 if last else 1
+def _is_index(place: object) -> TypeGuard[int]:
+    """Return whether `place` is an index; a key of a mapping may be -1 or True."""
+    return type(place) is int and place >= 0
 
 
 def kind_of(outcome: Outcome) -> str:
@@ -205,7 +213,13 @@ def where_raised(outcome: Outcome) -> str:
     """Return the line that raised the error of a failed run, `load.py:7 in load`; empty if it is not known."""
     if outcome.error is None or outcome.status is not Status.FAILED:
         return ""
-    return raised_at(outcome.error) or getattr(outcome.error, RECORDED_WHERE, "")
+    return raised_at(outcome.error) or recorded(outcome.error, RECORDED_WHERE)
+
+
+def recorded(error: BaseException, name: str) -> str:
+    """Return a text that we have put on an error, past the `__getattr__` of its class; empty if there is none."""
+    text = object.__getattribute__(error, "__dict__").get(name)
+    return text if isinstance(text, str) else ""
 
 
 def raised_at(error: BaseException) -> str:

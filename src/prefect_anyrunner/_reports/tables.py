@@ -8,13 +8,18 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from prefect_anyrunner._base.safe_text import described
-from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._prefect.pages import task_run_pages
 from prefect_anyrunner._reports.printed import traceback_text
-from prefect_anyrunner._reports.render import address, alike, label, label_with_inputs, text_without_secrets
+from prefect_anyrunner._reports.render import (
+    address,
+    alike,
+    described_without_secrets,
+    label,
+    label_with_inputs,
+    text_without_secrets,
+)
 
 if TYPE_CHECKING:
     from prefect_anyrunner._reports.report import Report
@@ -107,7 +112,7 @@ def _case(suite: ElementTree.Element, name: str, outcome: Outcome, first_of: dic
     if outcome.status is Status.COMPLETED:
         return
     error, first = outcome.error, first_of[id(outcome)]
-    why = outcome.status.value if error is None else hide_in_prose(described(error))
+    why = outcome.status.value if error is None else described_without_secrets(error)
     problem = ElementTree.SubElement(case, _ELEMENTS.get(outcome.status, "error"), message=_xml(why))
     if error is not None:
         problem.set("type", _xml(type(error).__name__))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefect_anyrunner._base.safe_text import described
-from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._reports.failure import TaskRunsFailed
 from prefect_anyrunner._reports.files import SUFFIXES, write_report
+from prefect_anyrunner._reports.render import described_without_secrets
 from prefect_anyrunner._reports.report import Report
 from prefect_anyrunner.cli.usage_error import UsageError
 
@@ -36,7 +35,7 @@ def combined(reports: Sequence[Report], error: BaseException | None) -> Report:
     """Return one report of all waits of a flow run, each task run once. `error`: why the flow run failed."""
     notes = [note for report in reports for note in report.notes]
     if error is not None and not isinstance(error, TaskRunsFailed):
-        notes.append(f"The flow failed by an error of its own: {hide_in_prose(described(error))}")
+        notes.append(f"The flow failed by an error of its own: {described_without_secrets(error)}")
     if not reports:
         notes.append(
             "The flow waited for no task run with settle, gather or another function of this package. "

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -43,18 +43,23 @@ def run(flow_spec: str, pairs: Sequence[str], runner: str | None, files: Sequenc
         check_reachable(chosen)
     with _without_second_traceback():
         end = run_flow(flow, parameters, spec, True)
-    if paths:
+    name = str(chosen) if chosen is not None else type(flow.task_runner).__name__
+    code = 2 if isinstance(end.error, EngineUnreachable) else _print_end(flow.name, name, end)
+    if paths:  # last, so that a full disk does not hide how the flow ended
         report = combined(end.reports, end.error)
         for path in paths:
             save(report, path)
-    name = str(chosen) if chosen is not None else type(flow.task_runner).__name__
     if isinstance(end.error, EngineUnreachable):
         raise end.error
+    return code
+
+
+def _print_end(flow: str, runner: str, end: FlowEnd) -> int:
     if end.error is not None:
-        print(f"anyrunner: flow {flow.name!r} failed on {name}: {end.failure()}", file=sys.stderr)
+        print(f"anyrunner: flow {flow!r} failed on {runner}: {end.failure()}", file=sys.stderr)
         return 1
     runs = sum(map(len, end.reports))
-    print(f"flow {flow.name!r} completed on {name} and waited for {runs} task run{'' if runs == 1 else 's'}")
+    print(f"flow {flow!r} completed on {runner} and waited for {runs} task run{'' if runs == 1 else 's'}")
     if end.result is not None:
         print(f"result: {value_text(end.result)}")
     return 0
@@ -98,7 +103,11 @@ def run_flow(
         reports = stack.enter_context(recording(only=lambda: TaskRunContext.get() is None))
         try:
             result = flow(**parameters)
-            if inspect.isawaitable(result):
+            if inspect.isgenerator(result):  # its body runs only now
+                result = list(result)
+            elif inspect.isasyncgen(result):
+                result = asyncio.run(_collected(result))
+            elif inspect.isawaitable(result):
                 result = asyncio.run(_awaited(result))
         except KeyboardInterrupt:
             raise
@@ -110,6 +119,10 @@ def run_flow(
 def _choosable(flow: Flow[..., Any]) -> Flow[..., Any]:
     """Return the flow with a runner that can be chosen: itself, or a copy with an `AnyTaskRunner`."""
     return flow if isinstance(flow.task_runner, AnyTaskRunner) else flow.with_options(task_runner=AnyTaskRunner())
+
+
+async def _collected(result: AsyncIterator[Any]) -> list[Any]:
+    return [each async for each in result]
 
 
 async def _awaited(result: Any) -> Any:

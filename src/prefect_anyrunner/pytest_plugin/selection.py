@@ -59,7 +59,8 @@ def record_key(item: Any, spec: str) -> list[str]:
     specs = specs_for(item.config, item)
     runner = dict(zip(specs, ids_of(specs), strict=True))[spec]
     others = list(item.callspec._idlist)  # the text of the test's id is no help, because its parts may hold "-"
-    others.remove(runner)
+    escaped = runner.encode("unicode_escape").decode()  # as pytest writes an id that is not ASCII
+    others.remove(escaped if escaped in others else runner)
     rest = f"[{'-'.join(others)}]" if others else ""
     return [item.nodeid.partition("[")[0] + rest, runner]
 

@@ -62,3 +62,7 @@ def test_a_text_that_is_cut_says_how_much_is_missing() -> None:
     assert cut("abcde", 3) == "abc... (2 more characters)"
     text: Any = cut(OwnString("abc"), 3)
     assert type(text) is str and text == "abc"
+
+
+def test_a_text_that_no_file_can_hold_is_escaped() -> None:
+    assert error_text(ValueError("bad file \udc80")) == "bad file \\udc80"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prefect_anyrunner._base.secrets import hide_in_prose
+from prefect_anyrunner._base.secrets import hide_in_prose, hide_in_text
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,10 @@ from prefect_anyrunner._base.secrets import hide_in_prose
 )
 def test_secrets_in_prose(text: str, shown: str) -> None:
     assert hide_in_prose(text) == shown
+
+
+@pytest.mark.timeout(20)  # it took minutes
+@pytest.mark.parametrize("text", ["a-" * 100_000, "a.a+" * 50_000, "ACGT" * 50_000])
+def test_long_texts_are_read_once(text: str) -> None:
+    assert hide_in_prose(text) == text
+    assert hide_in_text(text) == text

@@ -90,3 +90,21 @@ def test_an_email_address_is_no_secret() -> None:
 def test_the_user_can_hide_all_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANYRUNNER_INPUTS", "hide")
     assert inputs_text({"day": "wed"}) == ""
+
+
+@pytest.mark.timeout(20)  # it took minutes
+def test_long_words_are_read_once() -> None:
+    assert all(inputs_text({"seq": "ACGT" * 2500}).startswith("seq='ACGTACGT") for _ in range(100))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"u": "https://x", "password": "hunter2"}',
+        {"Authorization": "Bearer hunter2hunter2"},
+        [("Authorization", "Bearer hunter2hunter2")],
+        "see https://x and token=hunter2",
+    ],
+)
+def test_secrets_in_texts_of_arguments_are_hidden(value: object) -> None:
+    assert "hunter2" not in inputs_text({"config": value})

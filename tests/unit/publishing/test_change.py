@@ -88,3 +88,18 @@ def test_a_file_keeps_changes(tmp_path: Path) -> None:
         file.write("not one\n")
     with pytest.raises(ValueError, match=r"line 3 is not the end of a task run"):
         read_unsent(first)
+
+
+def test_a_change_with_a_text_that_json_cannot_hold_is_kept() -> None:
+    kept = ended(Failed(message="bad file \udc80")).kept()
+    assert Change.unpack(kept.pack()).state.message == "bad file \\udc80"
+
+
+def test_a_file_that_was_not_written_to_its_end_is_read(tmp_path: Path) -> None:
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        path = write_unsent([ended(Completed()), ended(Completed())])
+    path.write_text(path.read_text()[:-20])
+    assert len(read_unsent(path)) == 1
+    path.write_text("[]\n")
+    with pytest.raises(ValueError, match="line 1 is not the end of a task run"):
+        read_unsent(path)

@@ -13,6 +13,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from prefect_anyrunner import CannotTravel, Outcome, Report, Status, TaskRunsFailed, settle
 from prefect_anyrunner._outcomes.lazy_value import LazyValue
+from prefect_anyrunner._reports.files import FORMATS
 from prefect_anyrunner._reports.render import ranges
 from tests.unit.fake_future import FakeFuture
 
@@ -130,11 +131,16 @@ def test_an_unpickled_report_is_equal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "texts"),
-    [([], []), ([3], ["3"]), ([20, 7, 8, 9, 3], ["3", "7-9", "20"]), ([1, 2, 2], ["1-2"])],
+    ("numbers", "found"),
+    [
+        ([], []),
+        ([3], [("3", 1)]),
+        ([20, 7, 8, 9, 3], [("3", 1), ("7-9", 3), ("20", 1)]),
+        ([1, 2, 2], [("1-2", 2)]),
+    ],
 )
-def test_ranges_join_neighbours(numbers: list[int], texts: list[str]) -> None:
-    assert ranges(numbers) == texts
+def test_ranges_join_neighbours(numbers: list[int], found: list[tuple[str, int]]) -> None:
+    assert ranges(numbers) == found
 
 
 # --- outcomes -------------------------------------------------------------------------------------------------------
@@ -195,3 +201,33 @@ def test_outcomes_whose_values_are_lost_are_compared_by_what_is_known() -> None:
     assert made(task_run_id=run_id, _value=1) != gone("lost")
     assert gone("lost") != made(task_run_id=run_id, _value=lost(CannotTravel("lost")))
     assert made(task_run_id=run_id, _value=lost(OSError("for now"))) != made(task_run_id=run_id, _value=1)
+
+
+def failed(error: Exception) -> FakeFuture:
+    future = FakeFuture()
+    future.fails(error)
+    return future
+
+
+@pytest.mark.parametrize("keys", [(-1, 0, 2), (True, 2, 3), (-2, -1, 7)])
+def test_keys_that_are_numbers_are_not_taken_for_indices(keys: tuple[int, ...]) -> None:
+    failing = {key: failed(ValueError("no")) for key in keys}
+    with pytest.raises(TaskRunsFailed) as raised:
+        settle(failing).raise_for_failures()
+    for key in keys:
+        assert str(key) in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["y" * 170 + " password='hunter2hunter2hunter2'", "password='hunter2\nfoo'"])
+def test_secrets_are_hidden_before_a_text_is_cut(text: str) -> None:
+    shown = settle([failed(ValueError(text))])
+    assert "hunter2" not in shown.to_json()
+    assert "hunter2" not in FORMATS["text"](shown)
+
+
+def test_an_error_that_answers_for_every_attribute_is_reported() -> None:
+    class Proxy(Exception):
+        def __getattr__(self, name: str) -> dict[str, str]:
+            return {"body": "of the answer"}
+
+    assert "Proxy" in settle([failed(Proxy("no"))]).to_json()
