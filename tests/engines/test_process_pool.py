@@ -290,3 +290,20 @@ def test_a_body_has_the_flows_environment_and_changes_its_own(
         *[("set before the first submit", None)] * 2,
         (None, "2"),
     ]
+
+
+@task
+def exits(code: int) -> None:
+    os._exit(code)
+
+
+def test_a_worker_that_exits_without_an_error_ends_its_run(prefect_server: str) -> None:
+    runner: Any = ProcessPoolTaskRunner(max_workers=2)
+
+    @flow(task_runner=runner)
+    def exiting() -> Report:
+        return settle([exits.submit(0), exits.submit(3)])
+
+    ends = [(outcome.status, str(outcome.error)) for outcome in exiting()]
+    assert [status for status, _ in ends] == [Status.CRASHED] * 2
+    assert "exit code 0" in ends[0][1] and "exit code 3" in ends[1][1]

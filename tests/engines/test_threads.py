@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -10,7 +11,7 @@ from prefect import flow, task
 from prefect.context import FlowRunContext
 from prefect.exceptions import CrashedRun
 
-from prefect_anyrunner import Report, Status, gather, pick, settle
+from prefect_anyrunner import Report, Status, agather, gather, pick, settle
 from prefect_anyrunner._worker.interrupt import Interrupted
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -121,3 +122,34 @@ def test_an_interrupted_wait_leaves_as_many_slots(monkeypatch: pytest.MonkeyPatc
         return wait.submit().result()
 
     assert interrupted() == 1
+
+
+@task
+def add_one(number: int) -> int:
+    return number + 1
+
+
+@task
+async def waits_twice_at_once() -> Any:
+    return await asyncio.gather(agather(add_one.map([1])), agather(add_one.map([1, 2, 3])))
+
+
+def test_a_coroutine_that_waits_several_times_at_once_gives_its_slot_away_until_the_last() -> None:
+    @flow(task_runner=pick("thread://?max_workers=1"))
+    def waiting() -> Any:
+        return gather(waits_twice_at_once.submit())
+
+    assert waiting() == [[2], [2, 3, 4]]
+
+
+def test_a_callback_that_waits_for_another_run_lets_it_run() -> None:
+    results: list[int] = []
+
+    @flow(task_runner=pick("thread://?max_workers=1"))
+    def waiting() -> None:
+        first: Any = add_one.submit(1)
+        second: Any = add_one.submit(2)
+        first.add_done_callback(lambda _: results.append(second.result()))
+
+    waiting()
+    assert results == [3]

@@ -88,6 +88,7 @@ class AnyFuture(PrefectTaskRunFuture[R]):
         self.awaited = AwaitedFlag()
         self.runner = runner
         self._done: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
+        self._done.set_running_or_notify_cancel()  # asyncio cancels what it wraps, and only a runner may end this
         self._fill = threading.Lock()
 
     def outcome(self) -> Outcome | None:

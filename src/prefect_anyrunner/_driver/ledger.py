@@ -141,16 +141,17 @@ class RunLedger:
                 self._events.changed(change_to(run.task_run, end.state, end.metadata))
             except Exception:  # callers that wait for the run must get its outcome anyway
                 self._logger.exception("Could not report the end of task run %r to the API.", run.task_run.name)
-        outcome = self._outcome(run, end)
-        run.future.resolve(outcome)
-        run.drop_inputs()
-        self._release(run)
-        with self._idle:
-            del self._runs[run.id]
-            self._ended[end.status] += 1
-            self._note_unless_awaited(run.future.awaited, end.status)
-            if not self._runs:
-                self._idle.notify_all()
+        try:
+            run.future.resolve(self._outcome(run, end))
+            run.drop_inputs()
+            self._release(run)
+        finally:  # a signal may interrupt this, and the end of the flow run must not wait for a run that has ended
+            with self._idle:
+                del self._runs[run.id]
+                self._ended[end.status] += 1
+                self._note_unless_awaited(run.future.awaited, end.status)
+                if not self._runs:
+                    self._idle.notify_all()
         return True
 
     def _outcome(self, run: Run, end: End) -> Outcome:
@@ -201,6 +202,9 @@ class RunLedger:
             if value.error is None:
                 try:
                     value.get()
+                except TimeoutError as exc:  # the others would take as long, one after the other
+                    self._logger.error("Could not fetch the results that workers kept: %s", exc)
+                    break
                 except Exception:
                     self._logger.exception("Could not fetch a result that a worker kept.")
         self._lazy.clear()

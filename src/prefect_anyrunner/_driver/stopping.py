@@ -107,8 +107,8 @@ class Stopping:
                 "Stopping %d task runs, for at most %g seconds (stop_timeout).", len(open_runs), self.limit.seconds
             )
         ids = {run.id for run in open_runs}
-        # A run that another open run has submitted goes on with that one.
-        own = [run for run in open_runs if run.parent not in ids]
+        # A run that another open run has submitted goes on with that one, unless all are stopped.
+        own = [run for run in open_runs if stop or run.parent not in ids]
         for run in own:
             self._ledger.end(run, cancelled(FLOW_ENDED), unless_sent=True)
         sent = [run for run in own if run.phase is Phase.SENT]
@@ -119,7 +119,7 @@ class Stopping:
                 if run.phase is not Phase.ENDED:
                     self.request_stop(run)
             self._wait_for_bodies()
-        self._ledger.wait_idle()
+        self._ledger.wait_idle(self.limit.left if stop else None)
         if by_signal:
             self._end_orphans_in_time()
         else:

@@ -8,6 +8,7 @@ and how it is stopped. The driver decides what the end of a run means, and that 
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -181,6 +182,7 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
         """Submit one run for each element; those that can start at once go to the engine in ever larger batches."""
         # Iterators are exhausted first: the runs that an iterator submits, or waits for, are not part of the map.
         parameters = {name: list(value) if isinstance(value, Iterator) else value for name, value in parameters.items()}
+        wait_for = list(wait_for) if wait_for is not None else None
         scope, token = enter_map(self)
         try:
             return super().map(task, parameters, wait_for)  # type: ignore[misc,no-any-return]
@@ -231,6 +233,9 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
 
     def _end_blocked(self, run: Run) -> None:
         # Prefect's task engine itself makes the state NotReady, so that message, name and hooks are as on threads.
+        if run.task.isasync and _runs_event_loop():  # the engine needs an event loop of its own
+            self._started_parts().upstreams.hand_over(run)
+            return
         try:
             run.context.copy().run(
                 run_engine,
@@ -343,3 +348,12 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
         parts.stopping.finish(stop=by_signal or parts.watch.is_over(), by_signal=by_signal)
         parts.upstreams.stop()
         parts.watch.end()
+
+
+def _runs_event_loop() -> bool:
+    """Return whether an event loop runs in the calling thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

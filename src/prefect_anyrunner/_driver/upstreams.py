@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -57,7 +58,7 @@ class UpstreamWaiter:
                 pending -= 1
                 all_ended = pending == 0
             if all_ended:
-                self._hand_over(run)
+                self.hand_over(run)
 
         for future in unfinished:
             if isinstance(future, AnyFuture):
@@ -65,19 +66,20 @@ class UpstreamWaiter:
             else:
                 future.add_done_callback(one_ended)
 
+    def hand_over(self, run: Run) -> None:
+        """Call `on_ready` in the thread of this waiter."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name=f"{self._name}-upstreams", daemon=True)
+                self._thread.start()
+        self._ready.put(run)
+
     def stop(self) -> None:
         """End the thread of this waiter, once no run is waiting."""
         if self._thread is not None:
             self._ready.put(None)
             self._thread.join()
             self._thread = None
-
-    def _hand_over(self, run: Run) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name=f"{self._name}-upstreams", daemon=True)
-                self._thread.start()
-        self._ready.put(run)
 
     def _serve(self) -> None:
         while (run := self._ready.get()) is not None:
@@ -113,6 +115,9 @@ def blockers(parameters: dict[str, Any], wait_for: Any) -> list[Any]:
         if isinstance(annotation, quote):
             raise StopVisiting()
         if isinstance(expr, PrefectFuture | State):
+            if isinstance(expr, PrefectFuture) and not has_ended(expr):
+                with suppress(Exception):  # it has ended, as its state then says; the API may learn that later
+                    expr.wait()
             state = expr if isinstance(expr, State) else expr.state
             status = status_of(state)
             forgiven = isinstance(annotation, allow_failure) and status in (Status.FAILED, Status.BLOCKED)

@@ -25,6 +25,7 @@ MAX_READ = 10_000
 """Number of characters above which only the length of a text is shown, because hiding secrets reads all of it."""
 
 _NO_REPR: Any = object.__repr__
+_NAME = type.__dict__["__name__"].__get__  # because a metaclass may define another one
 _KEY = re.compile(r"(^|_)keys?$", re.I)
 _PAIR = re.compile(
     r"""(?<![\w-])(?P<name>['"]?(?P<word>[\w-]+)['"]?\s*(?:=|:)\s*)(?P<value>'[^']*'|"[^"]*"|[^\s,)}\]]+)"""
@@ -44,7 +45,7 @@ def _argument(name: str, value: Any) -> str:
     try:
         return clipped(" ".join(_short.repr(value).split()), MAX_ARGUMENT)
     except BaseException:  # a user's __repr__ may raise anything, SystemExit too
-        return f"<{type(value).__name__}>"
+        return f"<{_NAME(type(value))}>"
 
 
 def _hides(name: object) -> bool:

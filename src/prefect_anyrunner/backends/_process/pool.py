@@ -73,6 +73,7 @@ class _Workers(PoolManager):
         self._died: dict[int, int | None] = {}  # pid -> exit code of dead workers that had no known run
         self._last_code: int | None = None
         self._deaths_without_run = 0
+        self._missing: set[int] = set()  # pids of workers that are gone, and whose runs have not ended
 
     def handle_worker_expiration(self, expiration: tuple[Any, ...]) -> None:
         worker, code = expiration
@@ -83,6 +84,7 @@ class _Workers(PoolManager):
         super().update_workers()  # type: ignore[no-untyped-call]
         for worker in dictionary_values(self.worker_manager.workers):  # the system may use a process's number again
             self._died.pop(worker.pid, None)
+        self._find_missing()
         running = {task.worker_id: task.id for task in dictionary_values(self.task_manager.tasks) if task.worker_id}
         if running:
             self._deaths_without_run = 0
@@ -95,6 +97,15 @@ class _Workers(PoolManager):
                 f"{self._deaths_without_run} processes in a row ended before they ran anything, the last with "
                 f"{_ending(self._last_code)}"
             )
+
+    def _find_missing(self) -> None:
+        # pebble does not notice a worker that has exited with code 0, nor the next run of one that it has stopped.
+        # The result of its run may be on its way, so this is decided by the second look.
+        there = {worker.pid for worker in dictionary_values(self.worker_manager.workers)}
+        tasks = dictionary_values(self.task_manager.tasks)
+        missing = {task.worker_id for task in tasks if task.worker_id} - there - self._died.keys()
+        self._died.update(dict.fromkeys(missing & self._missing, 0))
+        self._missing = missing
 
     def stop(self) -> None:
         """Stop the workers, all at once: each ends as soon as it has sent its logs and events."""

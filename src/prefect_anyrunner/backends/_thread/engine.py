@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ class ThreadEngine:
     """Threads that run at most `max_workers` bodies of one started runner at a time.
 
     `run_body(sending)` runs one body in a thread of this engine and returns a function that ends the run. That function
-    is called without a slot, because callbacks of the run's future are called in it.
+    is called in the slot, too, so that a callback of the run's future that waits gives it to others.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class ThreadEngine:
         self._runner = runner
         self._run_body = run_body
         self._slots = Slots(max_workers)
+        self._waits: dict[int, int] = {}  # ident of a thread -> number of waits of its body
         # Slots limit what runs, not the pool: a body that waits keeps its thread while another one uses its slot.
         self._executor = ThreadPoolExecutor(max_workers=sys.maxsize, thread_name_prefix=f"anyrunner-{runner.name}")
 
@@ -47,16 +49,22 @@ class ThreadEngine:
     @contextmanager
     def release_worker(self) -> Iterator[None]:
         """Give the slot of the calling body to others while it waits (rule N1)."""
-        if not self._slots.is_held():
+        ident = threading.get_ident()
+        if not self._slots.is_held() and ident not in self._waits:
             yield
             return
+        self._waits[ident] = self._waits.get(ident, 0) + 1  # a coroutine may wait several times at once
         try:
-            self._slots.give_back()
-            self._start_more()
+            if self._slots.is_held():
+                self._slots.give_back()
+                self._start_more()
             yield
         finally:
-            if not self._slots.is_held():  # else an interruption came first
-                self._slots.take_again()
+            self._waits[ident] -= 1
+            if not self._waits[ident]:
+                del self._waits[ident]
+                if not self._slots.is_held():  # else an interruption came first
+                    self._slots.take_again()
 
     def _start_more(self) -> None:
         runs = self._slots.fill()
@@ -85,6 +93,5 @@ class ThreadEngine:
         while run is not None:
             for sending in self._runner.ledger.send([run]):  # empty if the run was cancelled while it waited
                 with self._slots.held():
-                    end_run = self._run_body(sending)
-                end_run()
+                    self._run_body(sending)()
             run = self._slots.pass_on()
