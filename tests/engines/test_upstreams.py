@@ -84,7 +84,7 @@ def test_a_run_behind_a_future_of_prefects_own_runner_runs_on_a_worker(runner: T
 
     @flow(task_runner=runner)
     def mixed() -> Any:
-        prefects_own: Any = ThreadPoolTaskRunner()  # type: ignore[no-untyped-call]
+        prefects_own: Any = ThreadPoolTaskRunner()
         with prefects_own as stock:
             upstream: Any = stock.submit(waits_for, {"path": go})
             later = process_of.submit(upstream)

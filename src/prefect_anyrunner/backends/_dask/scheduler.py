@@ -40,6 +40,8 @@ class AnyrunnerPlugin(SchedulerPlugin):
 
     def __init__(self) -> None:
         self.claims: dict[str, dict[str, str]] = {}
+        # Claims that two keys carry: that of a batch, which Dask may run again, and that of the run by itself.
+        self.withdrawn: dict[str, set[str]] = {}
         self.blobs: dict[str, dict[str, bytes]] = {}
         self.clients: dict[str, str] = {}
         self.outbox: dict[str, list[dict[str, Any]]] = {}
@@ -65,6 +67,7 @@ class AnyrunnerPlugin(SchedulerPlugin):
     def close_topic(self, topic: str) -> None:
         """Drop everything that was kept for a runner."""
         self.claims.pop(topic, None)
+        self.withdrawn.pop(topic, None)
         self.blobs.pop(topic, None)
         self.clients.pop(topic, None)
 
@@ -95,6 +98,8 @@ class AnyrunnerPlugin(SchedulerPlugin):
 
     def publish(self, topic: str, event: dict[str, Any], worker: str = "") -> None:
         """Send an event about runs to the client of the topic, after those that were deferred."""
+        if topic in self.claims:
+            self.withdrawn.setdefault(topic, set()).update(event.get("withdrawn", ()))
         self.outbox.setdefault(topic, []).append(event)
         self._flush(topic)
 
@@ -156,7 +161,7 @@ class AnyrunnerPlugin(SchedulerPlugin):
         return [claim for claim in claims if owners.setdefault(claim, REVOKED) == REVOKED]
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-        """Drop the claims of keys that Dask has forgotten a while ago; those of revoked runs stay with their topic."""
+        """Drop the claims of keys that Dask has forgotten a while ago; others stay: of revoked and withdrawn runs."""
         for topic in [*self.outbox]:  # the client must hear of the runs before it hears that their key is done
             self._flush(topic)
         if finish != "forgotten" or (claims := self.claims_of_key.pop(key, None)) is None:
@@ -165,8 +170,8 @@ class AnyrunnerPlugin(SchedulerPlugin):
         self.forgotten.extend((now, claim) for claim in claims)
         while self.forgotten[0][0] < now - _CLAIM_SECONDS:
             claim = self.forgotten.popleft()[1]
-            for owners in self.claims.values():
-                if owners.get(claim, REVOKED) != REVOKED:
+            for topic, owners in self.claims.items():
+                if owners.get(claim, REVOKED) != REVOKED and claim not in self.withdrawn.get(topic, ()):
                     del owners[claim]
 
     # --- lost workers --------------------------------------------------------------------------------------------

@@ -100,10 +100,12 @@ def _run_all(work: tuple[Any, ...]) -> bytes | None:
         host.withdraw_later(batch)
     try:
         kept: bytes | None = None
+        again = False
         request = batch.next()
         while request is not None:
             claim, result = request.claim, run_request(host, request)
-            if result.value_size >= KEEP_ON_WORKER and result.metadata is None:
+            again = again or result.refused is not None  # the value of this key may be awaited as that of another run
+            if result.value_size >= KEEP_ON_WORKER and result.metadata is None and not again:
                 kept, result = result.value, result._replace(value=None)
             request = batch.next() if kept is None else None  # one Dask task can keep one result
             if request is not None:
