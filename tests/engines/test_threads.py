@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import pytest
 from prefect import flow, task
 from prefect.context import FlowRunContext
 from prefect.exceptions import CrashedRun
+from prefect.utilities.annotations import quote
 
 from prefect_anyrunner import Report, Status, agather, gather, pick, settle
 from prefect_anyrunner._worker.interrupt import Interrupted
@@ -153,3 +155,32 @@ def test_a_callback_that_waits_for_another_run_lets_it_run() -> None:
 
     waiting()
     assert results == [3]
+
+
+@task
+def runs_until(stopped: Any) -> None:
+    while not stopped.is_set():
+        time.sleep(0.01)
+
+
+@task
+def submits_endless(stopped: Any) -> None:
+    runs_until.submit(quote(stopped)).wait()
+
+
+def test_a_flow_that_is_over_stops_what_its_task_runs_have_submitted() -> None:
+    stopped = threading.Event()
+
+    @flow(task_runner=pick("thread://?max_workers=2"), timeout_seconds=3)
+    def too_long() -> None:
+        future: Any = submits_endless.submit(quote(stopped))
+        future.wait()
+
+    before = threading.active_count()
+    state: Any = too_long(return_state=True)
+    try:
+        assert state.name == "TimedOut"
+        bodies = [thread for thread in threading.enumerate() if thread.name.startswith("anyrunner-threadpool")]
+        assert not bodies, (before, bodies)
+    finally:
+        stopped.set()
