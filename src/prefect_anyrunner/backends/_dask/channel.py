@@ -38,6 +38,7 @@ class DaskChannel:
     def __init__(self, runner: TrackedRunner, client: Any) -> None:
         self._runner = runner
         self._client = client
+        self._address = client.scheduler.address  # a client that is closed has none
         self._closed = False
         self._batcher = Batcher()
         self._sending = threading.Lock()
@@ -71,17 +72,17 @@ class DaskChannel:
 
     def connection_lost(self) -> str:
         """Return the sentence about a connection that was lost."""
-        return f"the connection to the Dask scheduler at {self._client.scheduler.address} was lost"
+        return f"the connection to the Dask scheduler at {self._address} was lost"
 
     def ask(self, operation: str, **message: Any) -> Any:
         """Call an operation of our plugin on the scheduler. Raises EngineUnreachable when the scheduler is gone."""
         client = self._client
         if not self.is_connected():  # Dask would try for half a minute, each time
-            raise EngineUnreachable(self.connection_lost(), address=client.scheduler.address)
+            raise EngineUnreachable(self.connection_lost(), address=self._address)
         try:
             return client.sync(getattr(client.scheduler, f"anyrunner_{operation}"), topic=self._topic, **message)
         except OSError as exc:
-            raise EngineUnreachable(self.connection_lost(), address=client.scheduler.address) from exc
+            raise EngineUnreachable(self.connection_lost(), address=self._address) from exc
 
     # --- blobs ---------------------------------------------------------------------------------------------------
 
