@@ -18,6 +18,7 @@ from prefect_anyrunner import RunnerSpec
 from prefect_anyrunner._provisioning.server import free_port, guarded
 from prefect_anyrunner.conformance import Case
 from prefect_anyrunner.conformance._harness.case_runner import CaseRunner
+from tests.cluster import hosts
 
 SAMPLE = "test_remote_rules.py"
 """A sample of the rules that `make test` runs. All else here needs minutes, or network namespaces."""
@@ -32,6 +33,15 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark the tests of this folder as slow, all but the sample."""
     if item.path.name != SAMPLE:
         item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hosts.Network]:
+    """A network without hosts, for one module."""
+    if (why := hosts.unavailable()) is not None:
+        pytest.skip(why)
+    with hosts.network(tmp_path_factory.mktemp("hosts")) as made:
+        yield made
 
 
 def until_open(port: int, log: Path) -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from tests.cluster import hosts
+from tests.cluster.dask_hosts import PORT, start_scheduler, start_worker
 
 pytestmark = [pytest.mark.dask, pytest.mark.timeout(400, func_only=True)]
-DASK = str(Path(sys.executable).with_name("dask"))
-PORT = 8786
 
 
 class Cluster(NamedTuple):
@@ -25,24 +22,12 @@ class Cluster(NamedTuple):
 
     def worker(self, name: str) -> hosts.Process:
         """Start a worker with one thread on a host of its own; it is ready when this returns."""
-        host = self.head.network.host(name)
-        words = ["worker", f"tcp://{self.head.address}:{PORT}", "--host", host.address, "--name", name]
-        process = host.start(name, DASK, *words, "--nthreads", "1", "--no-nanny", "--no-dashboard")
-        process.until("Registered to")
-        return process
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hosts.Network]:
-    pytest.importorskip("distributed")
-    if (why := hosts.unavailable()) is not None:
-        pytest.skip(why)
-    with hosts.network(tmp_path_factory.mktemp("hosts")) as made:
-        yield made
+        return start_worker(self.head, name, threads=1)
 
 
 @pytest.fixture(scope="module")
 def laptop(network: hosts.Network) -> tuple[hosts.Host, str]:
+    pytest.importorskip("distributed")
     host = network.host("laptop")
     return host, hosts.start_api(host)
 
@@ -50,9 +35,7 @@ def laptop(network: hosts.Network) -> tuple[hosts.Host, str]:
 def start(laptop: tuple[hosts.Host, str], name: str) -> Cluster:
     host, api = laptop
     head = host.network.host(name)
-    words = ["scheduler", "--host", head.address, "--port", str(PORT), "--no-dashboard"]
-    scheduler = head.start(name, DASK, *words)
-    scheduler.until("Scheduler at:")
+    scheduler = start_scheduler(head, name)
     cluster = Cluster(host, head, scheduler, f"dask://{head.address}:{PORT}", api)
     for number in (1, 2):
         cluster.worker(f"{name}-w{number}")

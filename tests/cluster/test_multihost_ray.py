@@ -37,13 +37,10 @@ class Cluster(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[hosts.Host, str]]:
+def laptop(network: hosts.Network) -> tuple[hosts.Host, str]:
     pytest.importorskip("ray")
-    if (why := hosts.unavailable()) is not None:
-        pytest.skip(why)
-    with hosts.network(tmp_path_factory.mktemp("hosts")) as network:
-        host = network.host("laptop")
-        yield host, hosts.start_api(host)
+    host = network.host("laptop")
+    return host, hosts.start_api(host)
 
 
 @pytest.fixture(scope="module")

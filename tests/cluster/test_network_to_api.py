@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from tests.cluster import hosts
+from tests.cluster import dask_hosts, hosts
 
 pytestmark = pytest.mark.timeout(400, func_only=True)
-DASK = str(Path(sys.executable).with_name("dask"))
 CUT_SECONDS = 20.0
 """Longer than an answer of the API may take, so that questions that are on their way end in errors."""
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hosts.Network]:
-    if (why := hosts.unavailable()) is not None:
-        pytest.skip(why)
-    with hosts.network(tmp_path_factory.mktemp("hosts")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +25,11 @@ def laptop(network: hosts.Network, api: tuple[hosts.Host, str]) -> hosts.Host:
 @pytest.fixture(scope="module")
 def dask(laptop: hosts.Host) -> str:
     """A scheduler and a worker on hosts of their own; gives their spec."""
-    head, worker = laptop.network.host("head"), laptop.network.host("worker")
-    scheduler = head.start("scheduler", DASK, "scheduler", "--host", head.address, "--no-dashboard")
-    scheduler.until("Scheduler at:")
-    address = f"{head.address}:8786"
-    words = ["worker", f"tcp://{address}", "--host", worker.address, "--nthreads", "2", "--no-nanny", "--no-dashboard"]
-    worker.start("worker", DASK, *words).until("Registered to")
-    return f"dask://{address}"
+    pytest.importorskip("distributed")
+    head = laptop.network.host("head")
+    dask_hosts.start_scheduler(head, "scheduler")
+    dask_hosts.start_worker(head, "worker", threads=2)
+    return f"dask://{head.address}:{dask_hosts.PORT}"
 
 
 @pytest.mark.parametrize("spec", ["thread", "process://?max_workers=2", pytest.param("dask", marks=pytest.mark.dask)])

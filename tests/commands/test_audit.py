@@ -113,7 +113,7 @@ def test_the_api_is_compared_with_a_journal(prefect_server: str, capsys: pytest.
 
 def test_a_journal_does_not_miss_what_is_not_published(prefect_server: str) -> None:
     flow_run_id = balanced.with_options(task_runner=pick("thread://?events_journal=true&events=failures"))()
-    assert len(read_journals(flow_run_id)) == 3
+    assert len(read_journals(journal_files(flow_run_id))) == 3
     assert cli.main(["audit", str(flow_run_id)]) == 0
 
 
@@ -122,10 +122,10 @@ def test_a_journal_is_read_although_its_last_line_is_not_whole(prefect_server: s
     [journal] = journal_files(flow_run_id)
     written = journal.read_bytes()
     journal.write_bytes(written[:-10])
-    ends = [run.end for run in read_journals(flow_run_id).values()]
+    ends = [run.end for run in read_journals(journal_files(flow_run_id)).values()]
     assert [end is None for end in ends] == [False, False, True]
     journal.with_name(f"journal-{flow_run_id}-of-another-process.jsonl").write_bytes(written)
-    assert all(run.end is not None for run in read_journals(flow_run_id).values())
+    assert all(run.end is not None for run in read_journals(journal_files(flow_run_id)).values())
 
 
 def test_wrong_input_is_one_sentence(prefect_server: str, capsys: pytest.CaptureFixture[str]) -> None:

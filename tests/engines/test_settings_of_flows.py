@@ -12,6 +12,7 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect.task_runners import TaskRunner
 
 from prefect_anyrunner import gather
+from tests.engines.four_runners import OURS
 
 
 @task(persist_result=True)
@@ -23,9 +24,7 @@ def homes(number: int) -> tuple[str, str]:
     return str(PREFECT_HOME.value()), str(storage.basepath)
 
 
-@pytest.mark.parametrize(
-    "kind", ["process", pytest.param("dask", marks=pytest.mark.dask), pytest.param("ray", marks=pytest.mark.ray)]
-)
+@pytest.mark.parametrize("kind", OURS[1:])  # threads have no workers
 def test_two_homes_on_the_same_workers(runner: TaskRunner[Any], tmp_path: Path) -> None:
     @flow
     def reads_homes() -> list[tuple[str, str]]:

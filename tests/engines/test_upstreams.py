@@ -15,13 +15,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from prefect_anyrunner import asettle, gather, settle
 from tests.engines.files import until_there
-
-KINDS = [
-    "thread",
-    "process",
-    pytest.param("dask", marks=pytest.mark.dask),
-    pytest.param("ray", marks=pytest.mark.ray),
-]
+from tests.engines.four_runners import OURS
 
 
 @task
@@ -34,7 +28,7 @@ async def after(before: Any) -> Any:
     return before
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OURS)
 def test_a_coroutine_is_blocked_where_an_event_loop_runs(runner: TaskRunner[Any]) -> None:
     @flow(task_runner=runner)
     async def blocked() -> list[str]:
@@ -56,7 +50,7 @@ def exists(path: Path, number: int) -> bool:
     return path.exists()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OURS)
 def test_all_runs_of_a_map_wait_for_what_an_iterator_gives(runner: TaskRunner[Any], tmp_path: Path) -> None:
     go = tmp_path / "go"
 

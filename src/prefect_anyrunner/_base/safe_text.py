@@ -44,7 +44,12 @@ def first_line(text: str, limit: int) -> str:
 
 def described(error: BaseException, limit: int = MAX_LINE) -> str:
     """Return type and text of `error` in one line: `ValueError: no such day`."""
-    name, text = type(error).__name__, error_text(error, limit)
+    return with_type(error, error_text(error, limit))
+
+
+def with_type(error: BaseException, text: str) -> str:
+    """Return the type of `error` and a text of it in one line."""
+    name = type(error).__name__
     return f"{name}: {text}" if text else name
 
 

@@ -303,14 +303,14 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
             return
         if started and run.phase is not Phase.ENDED:
             ledger.lost_parents.append(run.task_run)
-        if run.cancel_requested:
-            self.end(run, ends.cancelled(ends.WHILE_RUNNING if started else ends.NOT_STARTED))
-        else:
-            self.end(run, ends.crashed(run, why, cause))
+        self._end_lost(run, why, cause, ends.WHILE_RUNNING if started else ends.NOT_STARTED)
 
     def on_unsent(self, run: Run, why: str, cause: BaseException) -> None:
         """End a run that the engine did not take: it has not started, and would not be taken a second time either."""
-        self.end(run, ends.cancelled(ends.NOT_STARTED) if run.cancel_requested else ends.crashed(run, why, cause))
+        self._end_lost(run, why, cause, ends.NOT_STARTED)
+
+    def _end_lost(self, run: Run, why: str, cause: BaseException | None, if_cancelled: str) -> None:
+        self.end(run, ends.cancelled(if_cancelled) if run.cancel_requested else ends.crashed(run, why, cause))
 
     def on_engine_lost(self, why: str, cause: BaseException | None = None) -> None:
         """End every run that was sent, because the engine itself is gone and nothing will report them."""

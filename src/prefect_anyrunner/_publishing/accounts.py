@@ -59,12 +59,8 @@ def read_accounts(client: SyncPrefectClient, flow_run: FlowRun, *, histories: bo
 
     Raises `httpx.HTTPError`, and OSError if a journal cannot be read.
     """
-    accounts = Accounts(
-        flow_run,
-        files=unsent_files(flow_run.id),
-        journals=journal_files(flow_run.id),
-        known=read_journals(flow_run.id),
-    )
+    journals = journal_files(flow_run.id)
+    accounts = Accounts(flow_run, files=unsent_files(flow_run.id), journals=journals, known=read_journals(journals))
     known: set[UUID] = set()
     named: set[UUID] = set()
     for run in of_flow_run(client, flow_run.id):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import State, StateType, TaskRun
-from prefect.settings import get_current_settings
+
+from prefect_anyrunner._publishing.unsent_file import kept_files
 
 _LONGEST_MESSAGE = 1_000
 """Characters of a state's message in a journal."""
@@ -40,21 +42,25 @@ def write_journal(run: TaskRun, end: State[Any] | None = None, *, published: boo
         line |= {"type": end.type.value, "state": end.name, "message": (end.message or "")[:_LONGEST_MESSAGE]}
     if not published:
         line["published"] = False
-    path = _folder() / f"journal-{run.flow_run_id}-{os.getpid()}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab", buffering=0) as file:  # threads of one process write whole lines
+    path = kept_files() / f"journal-{run.flow_run_id}-{os.getpid()}.jsonl"
+    try:
+        file = path.open("ab", buffering=0)  # threads of one process write whole lines
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab", buffering=0)
+    with file:
         file.write(json.dumps(line).encode() + b"\n")
 
 
 def journal_files(flow_run_id: UUID) -> list[Path]:
     """Return the journals of a flow run on this machine: one for each process that submitted task runs of it."""
-    return sorted(_folder().glob(f"journal-{flow_run_id}-*.jsonl"))
+    return sorted(kept_files().glob(f"journal-{flow_run_id}-*.jsonl"))
 
 
-def read_journals(flow_run_id: UUID) -> dict[UUID, KnownRun]:
-    """Return the records in the journals of a flow run on this machine, by the id of the task run. Raises OSError."""
+def read_journals(files: Iterable[Path]) -> dict[UUID, KnownRun]:
+    """Return the records in journals of one flow run, by the id of the task run. Raises OSError."""
     known: dict[UUID, KnownRun] = {}
-    for path in journal_files(flow_run_id):
+    for path in files:
         for line in path.read_bytes().splitlines():
             try:
                 said = json.loads(line)
@@ -67,7 +73,3 @@ def read_journals(flow_run_id: UUID) -> dict[UUID, KnownRun]:
                 continue
             known[run_id] = KnownRun(said["name"], end, said.get("published", True))
     return known
-
-
-def _folder() -> Path:
-    return get_current_settings().home / "anyrunner"

@@ -14,7 +14,7 @@ from prefect_anyrunner._publishing.change import Change
 
 def write_unsent(changes: Sequence[Change]) -> Path:
     """Write changes to a new file in Prefect's home folder and return its path."""
-    folder = _folder()
+    folder = kept_files()
     folder.mkdir(parents=True, exist_ok=True)
     flow_run_id = changes[0].task_run.flow_run_id if changes else None
     number = 0
@@ -36,10 +36,11 @@ def write_unsent(changes: Sequence[Change]) -> Path:
 
 def unsent_files(flow_run_id: UUID) -> list[Path]:
     """Return the files of this machine that keep ends of a flow run."""
-    return sorted(_folder().glob(f"unsent-{flow_run_id}-*.jsonl"))
+    return sorted(kept_files().glob(f"unsent-{flow_run_id}-*.jsonl"))
 
 
-def _folder() -> Path:
+def kept_files() -> Path:
+    """Return the folder of this machine with the files that flow runs leave."""
     return get_current_settings().home / "anyrunner"
 
 

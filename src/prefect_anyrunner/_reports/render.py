@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
-from prefect_anyrunner._base.safe_text import MAX_LINE, clipped, described, error_text, first_line, full_text
+from prefect_anyrunner._base.safe_text import MAX_LINE, clipped, described, error_text, first_line, full_text, with_type
 from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
@@ -74,8 +74,7 @@ def text_without_secrets(error: BaseException | None) -> str:
 
 def described_without_secrets(error: BaseException) -> str:
     """Return type and text of an error in one line, for files and pages."""
-    name, text = type(error).__name__, text_without_secrets(error)
-    return f"{name}: {text}" if text else name
+    return with_type(error, text_without_secrets(error))
 
 
 def label_with_inputs(outcome: Outcome) -> str:

@@ -140,8 +140,7 @@ class ProcessPoolTaskRunner(RemoteRunner, prefect.task_runners.ProcessPoolTaskRu
             try:
                 self._schedule(sending)
             except Exception as exc:  # nothing else would end this run, and the runs behind it
-                why = f"it could not be given to a process: {described(exc)}"
-                self.end(sending.run, ends.crashed(sending.run, why, exc))
+                self.on_unsent(sending.run, f"it could not be given to a process: {described(exc)}", exc)
 
     def revoke(self, runs: list[Run]) -> list[bool]:
         """Make sure that runs that were sent never start; a run that a thread has taken has started."""

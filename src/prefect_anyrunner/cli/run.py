@@ -44,17 +44,19 @@ def run(flow_spec: str, pairs: Sequence[str], runner: str | None, files: Sequenc
     with _without_second_traceback():
         end = run_flow(flow, parameters, spec, True)
     name = str(chosen) if chosen is not None else type(flow.task_runner).__name__
-    code = 2 if isinstance(end.error, EngineUnreachable) else _print_end(flow.name, name, end)
-    if paths:  # last, so that a full disk does not hide how the flow ended
-        report = combined(end.reports, end.error)
-        for path in paths:
-            save(report, path)
-    if isinstance(end.error, EngineUnreachable):
-        raise end.error
-    return code
+    try:
+        return _print_end(flow.name, name, end)
+    finally:  # last, so that a full disk does not hide how the flow ended
+        if paths:
+            report = combined(end.reports, end.error)
+            for path in paths:
+                save(report, path)
 
 
 def _print_end(flow: str, runner: str, end: FlowEnd) -> int:
+    """Print how the flow ended and return the exit code. Raises EngineUnreachable if that is why it failed."""
+    if isinstance(end.error, EngineUnreachable):
+        raise end.error
     if end.error is not None:
         print(f"anyrunner: flow {flow!r} failed on {runner}: {end.failure()}", file=sys.stderr)
         return 1
