@@ -130,12 +130,12 @@ def _server(order: dict[str, Any], env: dict[str, str]) -> dict[str, Any]:
     command += [order["runner"], order["variant"], str(order["workers"]), str(order["size"])]
     done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
     process_s = time.perf_counter() - began
-    at_end = recorded(env, flow_run := (told := json.loads(done.stdout.splitlines()[-1]))["flow_run"])
+    at_end = recorded(env, flow_run := (printed := json.loads(done.stdout.splitlines()[-1]))["flow_run"])
     spent = until_idle(server) - spent
     return {
         "measure": "server",
         **{name: order[name] for name in ("runner", "variant", "size")},
-        "in_flow_s": told["in_flow_s"],
+        "in_flow_s": printed["in_flow_s"],
         "process_s": process_s,
         "server_cpu_s": spent,
         "completed_at_end": at_end,

@@ -57,13 +57,13 @@ def in_flow(runner: Any, body: Callable[[], Row], *, check: bool = True) -> Row:
     flow_run_id, row = benchmark()
     row["flow_s"] = time.perf_counter() - began
     runs = row.pop("runs")
-    row["missing_in_api"] = _until_told(flow_run_id, runs) if check else None
+    row["missing_in_api"] = _until_recorded(flow_run_id, runs) if check else None
     if check:
         _until_quiet(psutil.Process(int(os.environ[SERVER])))
     return row
 
 
-def _until_told(flow_run_id: UUID, runs: int) -> int:
+def _until_recorded(flow_run_id: UUID, runs: int) -> int:
     """Wait until the API shows the end of `runs` task runs; return how many it lacks when nothing more comes."""
     ended = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=list(TERMINAL_STATES))))
     of_flow = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
@@ -77,11 +77,11 @@ def _until_told(flow_run_id: UUID, runs: int) -> int:
                     "flow_runs": of_flow.model_dump(mode="json"),
                 },
             )
-            told = int(answer.json())
-            if told >= runs:
+            ended = int(answer.json())
+            if ended >= runs:
                 return 0
-            if told != seen:
-                seen, since = told, time.monotonic()
+            if ended != seen:
+                seen, since = ended, time.monotonic()
             time.sleep(0.25)
     return runs - seen
 
@@ -241,8 +241,8 @@ def memory(order: dict[str, Any], address: str | None) -> Iterator[Row]:
         this = psutil.Process()  # not outside: the flow travels to the workers, with all that it refers to
         family = [this, *this.children(recursive=True)]
         held = {f"{each.pid} {_role(each, this)}": round(each.memory_info().rss / 1e6, 1) for each in family}
-        told = {"variant": "ours", "done": done, "seconds": time.perf_counter() - began, "megabytes": held}
-        print(json.dumps({"measure": "memory", "runner": order["runner"], **told}), flush=True)
+        row = {"variant": "ours", "done": done, "seconds": time.perf_counter() - began, "megabytes": held}
+        print(json.dumps({"measure": "memory", "runner": order["runner"], **row}), flush=True)
 
     def body() -> Row:
         map_settled(noop, (number for number in range(total)), window=500, progress=look)

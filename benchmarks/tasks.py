@@ -22,7 +22,7 @@ def weigh(number: int, data: bytes) -> int:
 
 @task
 def now() -> float:
-    """Tell when the body ran, by the clock that all processes of this machine share."""
+    """Return when the body ran, by the clock that all processes of this machine share."""
     return time.time()
 
 

@@ -72,7 +72,7 @@ def test_a_driver_that_is_cut_off_for_some_seconds_loses_nothing(cluster: Cluste
     driver = hosts.Driver(cluster.laptop, "holding", cluster.spec, cluster.api)
     driver.until_there("ran-0")
     cluster.head.link("down")
-    driver.path("go").touch()  # so that bodies end, and no new ones begin, while the driver hears nothing
+    driver.path("go").touch()  # so that bodies end, and no new ones begin, while nothing reaches the driver
     driver.until_there("ran-1")
     cluster.head.link("up")
     end = driver.end()

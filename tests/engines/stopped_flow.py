@@ -65,8 +65,8 @@ def main(what: str, folder: str) -> None:
     if what == "many":
         many.with_options(task_runner=runner)(folder)
         return
-    told = while_ray_is_shut_down.with_options(task_runner=runner)(folder, what)
-    print("\n" + json.dumps([*told, ray.is_initialized()]))
+    seen = while_ray_is_shut_down.with_options(task_runner=runner)(folder, what)
+    print("\n" + json.dumps([*seen, ray.is_initialized()]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Small runs travel to Dask and Ray in groups; each is still claimed, told, lost and cancelled by itself."""
+"""Small runs travel to Dask and Ray in groups; each is still claimed, reported, lost and cancelled by itself."""
 
 from __future__ import annotations
 

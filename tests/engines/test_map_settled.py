@@ -91,7 +91,7 @@ def test_every_input_has_its_outcome(request: pytest.FixtureRequest, prefect_ser
             offset=unmapped(1),
             window=6,
             keep_values=True,
-            progress=lambda *told: seen.append(told),
+            progress=lambda *counts: seen.append(counts),
         ),
     )
     assert [outcome.index for outcome in report] == list(range(25))
@@ -176,9 +176,9 @@ def test_what_cannot_be_mapped(prefect_server: str, request: pytest.FixtureReque
             map_settled(double, [1], window=0)
         with pytest.raises(ZeroDivisionError):
             map_settled(double, (1 // n for n in (1, 0)))
-        return "all told"
+        return "all refused"
 
-    assert in_flow(make(request, "thread"), body) == "all told"
+    assert in_flow(make(request, "thread"), body) == "all refused"
 
 
 def test_outside_of_a_flow() -> None:

@@ -231,7 +231,7 @@ def doubling():
 
 with warnings_of(mine.logger) as found:
     doubling()
-print("told:", found.texts)
+print("warnings:", found.texts)
 """
 
 
@@ -240,5 +240,5 @@ print("told:", found.texts)
 @pytest.mark.timeout(200)
 def test_ray_without_workers() -> None:
     done = subprocess.run([sys.executable, "-c", RAY_SCRIPT], capture_output=True, text=True, timeout=180, check=False)
-    assert "told: ['The Ray cluster has had no worker for 0.1 seconds" in done.stdout, done.stdout + done.stderr
+    assert "warnings: ['The Ray cluster has had no worker for 0.1 seconds" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0, done.stderr

@@ -49,14 +49,14 @@ def test_flows_at_once(case: str, mode: str, ray_head: str, dask_cluster: str) -
     }
     for name in ("specs", "inner"):
         plan[name] = [spec_of(each, ray_head, dask_cluster) for each in plan[name]]
-    told = run(plan)
+    report = run(plan)
     inner = len(plan["inner"])
-    for i, (flow_run_id, results) in enumerate(told["returned"]):
-        assert results == [[2 * i, 2 * i + 2], [2 * i + 4, 2 * i + 6], *[[2 * i]] * inner], told
+    for i, (flow_run_id, results) in enumerate(report["returned"]):
+        assert results == [[2 * i, 2 * i + 2], [2 * i + 4, 2 * i + 6], *[[2 * i]] * inner], report
         assert flow_run_state(UUID(flow_run_id)) == "Completed"
         check_task_runs(UUID(flow_run_id), Completed=4 + inner)
-    assert told["changed"] == {}
-    assert told["left"] == []
+    assert report["changed"] == {}
+    assert report["left"] == []
 
 
 @pytest.mark.slow
@@ -68,12 +68,12 @@ def test_two_rays_at_once_are_refused(ray_head: str, prefect_server: str) -> Non
         "end": [0, 1],
         "specs": [RAY, spec_of("ray+", ray_head, "")],
     }
-    told = run(plan)
-    assert told["returned"][0][1] == [[0, 2], [4, 6]]
-    name, text = told["returned"][1]
+    report = run(plan)
+    assert report["returned"][0][1] == [[0, 2], [4, 6]]
+    name, text = report["returned"][1]
     assert name == "EngineUnreachable" and ray_head in text and "a process of its own" in text, (name, text)
-    assert told["changed"] == {}
-    assert told["left"] == []
+    assert report["changed"] == {}
+    assert report["left"] == []
 
 
 def spec_of(text: str, ray_head: str, dask_cluster: str) -> str:

@@ -1,4 +1,4 @@
-"""A runner that is told where its Ray is uses that one or none, also where this process is connected to another."""
+"""A runner with the address of a Ray uses that one or none, also where this process is connected to another."""
 
 from __future__ import annotations
 

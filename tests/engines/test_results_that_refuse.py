@@ -50,7 +50,7 @@ def spec(request: pytest.FixtureRequest, prefect_server: str) -> str:
     return str(request.param)
 
 
-def told(asking: Any) -> str:
+def text_of(asking: Any) -> str:
     """Return the text of the error that `asking` raises, alone or as the one member of a group."""
     with pytest.raises((CannotTravel, TaskRunsFailed)) as raised:
         asking()
@@ -64,8 +64,8 @@ def test_it_is_failed_as_often_as_one_asks(spec: str, size: int) -> None:
     @flow(task_runner=pick(spec))
     def refusing() -> tuple[Any, Report]:
         future: Any = refuse.submit(size)
-        texts = {told(ask) for ask in [future.result] * 3 + [lambda: gather(future)] * 2}
-        texts |= {told(lambda: gather([future])), told(settle(future).results)}
+        texts = {text_of(ask) for ask in [future.result] * 3 + [lambda: gather(future)] * 2}
+        texts |= {text_of(lambda: gather([future])), text_of(settle(future).results)}
         (text,) = texts
         assert "result of task 'refuse' cannot be rebuilt" in text
         assert "it refuses to be rebuilt" in text
@@ -82,7 +82,7 @@ def test_it_is_failed_as_often_as_one_asks(spec: str, size: int) -> None:
         return [future, report]  # type: ignore[return-value]  # a tuple of one future would be waited for
 
     future, (outcome,) = refusing()
-    assert told(future.result) == str(outcome.error)
+    assert text_of(future.result) == str(outcome.error)
     assert (state := shown(outcome)) is not None
     assert state.is_failed(), state
     assert state.message == str(outcome.error)
@@ -110,7 +110,7 @@ def test_two_threads_that_ask_at_once_are_answered_alike(spec: str, size: int) -
 
         def ask() -> None:
             both.wait()
-            texts.append(told(future.result))
+            texts.append(text_of(future.result))
 
         threads = [threading.Thread(target=ask) for _ in range(2)]
         for thread in threads:
@@ -134,8 +134,8 @@ def test_asked_for_after_the_end_of_the_flow_it_is_failed(spec: str) -> None:
 
     refusing()
     (future,) = kept
-    assert "it refuses to be rebuilt" in told(future.result)
-    assert told(future.result) == told(lambda: gather(future))
+    assert "it refuses to be rebuilt" in text_of(future.result)
+    assert text_of(future.result) == text_of(lambda: gather(future))
     (outcome,) = settle(future)
     assert outcome.status is Status.FAILED
     assert (state := shown(outcome)) is not None

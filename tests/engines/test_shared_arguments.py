@@ -25,7 +25,7 @@ def size(value: bytes, number: int = 0) -> int:
 
 
 class Lazy:
-    """What does not tell its size, as a dataframe of Dask does not."""
+    """An object that does not know its size, as a dataframe of Dask does not."""
 
     number = 7
 

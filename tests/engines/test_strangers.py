@@ -29,12 +29,12 @@ def refusal(spec: str) -> str:
 def test_dask_names_a_stranger(kind: str) -> None:
     with STRANGERS[kind]() as port:
         text = refusal(f"dask://127.0.0.1:{port}?connect_timeout=2")
-    told = (
+    answer = (
         "answers, but is no Dask scheduler"
         if kind == "talking"
         else "no Dask scheduler answered there within 2 seconds"
     )
-    assert f"tcp://127.0.0.1:{port} " in text and told in text and "8787 is usually its dashboard" in text
+    assert f"tcp://127.0.0.1:{port} " in text and answer in text and "8787 is usually its dashboard" in text
 
 
 @pytest.mark.dask
@@ -84,8 +84,8 @@ def test_ray_names_a_stranger(kind: str, scheme: str) -> None:
         address = f"{scheme}127.0.0.1:{port}"
         with pytest.raises(EngineUnreachable) as caught:
             greet(address, 2)
-    told = "no Ray answered there within 2 seconds" if kind == "silent" else "answers, but is no Ray"
-    assert str(caught.value).startswith(f"{address} ") and told in str(caught.value)
+    answer = "no Ray answered there within 2 seconds" if kind == "silent" else "answers, but is no Ray"
+    assert str(caught.value).startswith(f"{address} ") and answer in str(caught.value)
 
 
 @pytest.mark.ray

@@ -72,7 +72,7 @@ def test_tasks_whose_source_cannot_be_read_are_told_apart(kind: str, address: st
 
 
 def seen(one: Task[Any, Any]) -> dict[str, Any]:
-    """Tell what can be told of a task from here; `object`: which of this process's it is."""
+    """Describe a task as it looks from here; `object`: which of this process's it is."""
     fn: Any = one.fn
     return {
         "name": fn.__name__,
@@ -154,13 +154,13 @@ def test_everybody_sees_the_users_own_function(runner: TaskRunner[Any], fn: Any,
         return one.submit(str(tmp_path)).result()
 
     assert looked_at() == {"sync_body": "synchronous", "async_body": "asynchronous"}[fn.__name__]
-    told = {path.name: [json.loads(line) for line in path.read_text().splitlines()] for path in tmp_path.iterdir()}
-    assert set(told) == LOOKERS
-    objects = {each["object"] for them in told.values() for each in them}
+    by_looker = {path.name: [json.loads(line) for line in path.read_text().splitlines()] for path in tmp_path.iterdir()}
+    assert set(by_looker) == LOOKERS
+    objects = {each["object"] for them in by_looker.values() for each in them}
     assert len(objects) == 1, "not all have seen the same task, with the same function"
     if kind in ("stock", "thread"):
         assert objects == {expected["object"]}
-    for who, them in told.items():
+    for who, them in by_looker.items():
         for each in them:
             assert {**each, "object": ""} == {**expected, "object": ""}, who
 

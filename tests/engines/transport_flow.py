@@ -70,7 +70,7 @@ def fail(way: str) -> Any:
     return TwoArguments(9, "returned")
 
 
-def told(outcome: Outcome) -> dict[str, Any]:
+def described(outcome: Outcome) -> dict[str, Any]:
     error = outcome.error if outcome.error is not None else outcome.value
     return {
         "status": outcome.status.value,
@@ -86,7 +86,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
 
 @flow
 def failing() -> list[dict[str, Any]]:
-    return [told(outcome) for outcome in settle(fail.map(WAYS))]
+    return [described(outcome) for outcome in settle(fail.map(WAYS))]
 
 
 if __name__ == "__main__":

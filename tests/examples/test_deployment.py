@@ -63,9 +63,9 @@ def test_a_misspelt_runner_is_named_by_the_state(prefect_server: str, tmp_path: 
     prefect("work-pool", "create", "misspelt", "--type", "process", folder=folder)
     prefect("deploy", "--name", "any-runner", "--pool", "misspelt", folder=folder)
     variable = f"env={json.dumps({'ANYRUNNER': 'dsk'})}"
-    told = prefect("deployment", "run", "nightly/any-runner", "--job-variable", variable, folder=folder)
+    created = prefect("deployment", "run", "nightly/any-runner", "--job-variable", variable, folder=folder)
     output = prefect("worker", "start", "--pool", "misspelt", "--run-once", folder=folder)
     with get_client(sync_client=True) as client:
-        run = client.read_flow_run(re.findall(r"UUID: ([0-9a-f-]{36})", told)[0])
+        run = client.read_flow_run(re.findall(r"UUID: ([0-9a-f-]{36})", created)[0])
     assert run.state is not None and run.state.is_failed(), output
     assert str(run.state.message).startswith("environment variable ANYRUNNER: unknown runner 'dsk'"), output

@@ -24,7 +24,7 @@ from prefect_anyrunner._worker.interrupt import (
 
 
 class Entered(logging.Handler):
-    """Stays in the midst of a record until it is told to go on."""
+    """Stays in the midst of a record until `go` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def run(body: Any, claim: str) -> Any:
 
 def test_body_that_logs_is_interrupted_after_it_has_logged() -> None:
     handler = Entered()
-    logger = logging.Logger("told")
+    logger = logging.Logger("interrupted")
     logger.addHandler(handler)
     logged = threading.Event()
 
@@ -120,7 +120,7 @@ def test_coroutine_that_waits_is_cancelled_at_once() -> None:
 
 def test_request_that_comes_to_the_loop_after_the_coroutine_has_ended_hits_nothing() -> None:
     async def body() -> str:
-        interrupt("too late")  # the loop hears of it at the next await
+        interrupt("too late")  # it reaches the loop at the next await
         leave_body("too late")
         for _ in range(3):
             await asyncio.sleep(0)

@@ -162,7 +162,7 @@ class AnyrunnerPlugin(SchedulerPlugin):
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Drop the claims of keys that Dask has forgotten a while ago; others stay: of revoked and withdrawn runs."""
-        for topic in [*self.outbox]:  # the client must hear of the runs before it hears that their key is done
+        for topic in [*self.outbox]:  # the runs come to the client before the end of their key
             self._flush(topic)
         if finish != "forgotten" or (claims := self.claims_of_key.pop(key, None)) is None:
             return
