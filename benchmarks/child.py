@@ -77,11 +77,11 @@ def _until_recorded(flow_run_id: UUID, runs: int) -> int:
                     "flow_runs": of_flow.model_dump(mode="json"),
                 },
             )
-            ended = int(answer.json())
-            if ended >= runs:
+            count = int(answer.json())
+            if count >= runs:
                 return 0
-            if ended != seen:
-                seen, since = ended, time.monotonic()
+            if count != seen:
+                seen, since = count, time.monotonic()
             time.sleep(0.25)
     return runs - seen
 

@@ -79,10 +79,10 @@ def _table(rows: list[Row], keys: tuple[str, ...], value: Any) -> str:
             variants.append(row["variant"])
     lines = [f"| {' | '.join((*keys, *variants, 'stock / ours'))} |", f"|{' --- |' * (len(keys) + len(variants) + 1)}"]
     for key, by_variant in cells.items():
-        cells = [_cell(by_variant.get(variant, [])) for variant in variants]
+        shown = [_cell(by_variant.get(variant, [])) for variant in variants]
         stock, ours = by_variant.get("stock"), by_variant.get("ours")
         ratio = f"{median(stock) / median(ours):.2f}" if stock and ours else ""
-        lines.append(f"| {' | '.join((*map(str, key), *cells, ratio))} |")
+        lines.append(f"| {' | '.join((*map(str, key), *shown, ratio))} |")
     return "\n".join(lines)
 
 

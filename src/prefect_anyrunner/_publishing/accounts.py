@@ -68,7 +68,7 @@ def read_accounts(client: SyncPrefectClient, flow_run: FlowRun, *, histories: bo
         named |= {each.id for some in run.task_inputs.values() for each in some if isinstance(each, TaskRunResult)}
         if status_of(run.state) is Status.UNFINISHED:
             accounts.open.append(run)
-        elif histories and sum(state.is_final() for state in client.read_task_run_states(run.id)) > 1:
+        elif histories and _number_of_ends(client, run) > 1:
             accounts.ended_twice.append(run)
         end = accounts.end_of(run)
         if end is not None and status_of(run.state) not in (Status.UNFINISHED, status_of(end)):
@@ -78,6 +78,11 @@ def read_accounts(client: SyncPrefectClient, flow_run: FlowRun, *, histories: bo
     elsewhere = named - known
     accounts.missing = sorted(elsewhere - {run.id for run in by_id(client, sorted(elsewhere))})
     return accounts
+
+
+def _number_of_ends(client: SyncPrefectClient, run: TaskRun) -> int:
+    """Return how many ends of a run the API has. One that was sent again under a new id has the same time."""
+    return len({state.timestamp for state in client.read_task_run_states(run.id) if state.is_final()})
 
 
 def repair(client: SyncPrefectClient, accounts: Accounts) -> None:

@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
@@ -59,6 +59,10 @@ class Change:
             before=with_data(self.before, None) if self.before is not None else None,
             state=state,
         )
+
+    def renewed(self) -> Change:
+        """Return the same change as another event, for a server that drops the first one because it has seen its id."""
+        return replace(self, state=copy_with(self.state, {"id": uuid4()}))
 
     def pack(self) -> bytes:
         """Return the change in less than a kilobyte, for `unpack`."""

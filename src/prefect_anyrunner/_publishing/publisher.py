@@ -3,7 +3,8 @@
 A server queues unrecorded changes in its memory, and drops new ones when that queue is full (PrefectHQ/prefect#16299).
 So the number of changes on their way is limited to what the server records in two seconds. The ends of runs are kept
 until the API has recorded them, and lost ones are sent again. Recording is keyed by ids, so that a change that arrives
-twice counts once.
+twice counts once. But a server also drops, for five minutes, each event whose id it has seen, even if it could not
+record the event: what was lost twice is sent under a new id.
 
     put -> waits here -> emitted through Prefect's own event client -> recorded, as a count of the API says
 """
@@ -72,6 +73,7 @@ class Publisher:
         self._opens = OpenChanges()
         self._calls: deque[Callable[[], None]] = deque()
         self._sent = InFlight()
+        self._sent_again: set[UUID] = set()  # ids of the runs whose ends were lost once
         self._behind = False
         self._has_room = True
         self._urgent = 0  # number of threads that wait for changes to be recorded
@@ -283,7 +285,7 @@ class Publisher:
             if missing is not None:
                 self._send_again(asked, missing)
             elif recorded >= len(asked):
-                self.pace.add(self._sent.let_go(asked))
+                self._let_go(asked)
             else:
                 self._sent.recorded = recorded
             self.pace.note(self._sent.recorded)
@@ -293,9 +295,15 @@ class Publisher:
     def _send_again(self, asked: list[Sent], missing: list[Change]) -> None:
         """Queue the missing changes again, because they were lost on their way; stop tracking the others."""
         lost = {change.run_id for change in missing}
-        self.pace.add(self._sent.let_go([sent for sent in asked if sent.change.run_id not in lost]))
+        self._let_go([sent for sent in asked if sent.change.run_id not in lost])
         for sent in self._sent.remove([sent for sent in asked if sent.change.run_id in lost]):
-            self._put(sent.source, sent.change)
+            was_lost_twice = sent.change.run_id in self._sent_again
+            self._put(sent.source, sent.change.renewed() if was_lost_twice else sent.change)
+        self._sent_again |= lost
+
+    def _let_go(self, recorded: list[Sent]) -> None:
+        self.pace.add(self._sent.let_go(recorded))
+        self._sent_again.difference_update(sent.change.run_id for sent in recorded)
 
 
 def _emit(source: Source, change: Change, context: contextvars.Context | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -103,3 +104,11 @@ def test_a_file_that_was_not_written_to_its_end_is_read(tmp_path: Path) -> None:
     path.write_text("[]\n")
     with pytest.raises(ValueError, match="line 1 is not the end of a task run"):
         read_unsent(path)
+
+
+def test_a_renewed_change_is_another_event_that_says_the_same() -> None:
+    one = ended(Completed(message="done"))
+    other = one.renewed()
+    assert other.state.id != one.state.id
+    assert facts(replace(other, state=one.state)) == facts(one)
+    assert other.state.model_dump(exclude={"id"}) == one.state.model_dump(exclude={"id"})
