@@ -68,11 +68,8 @@ def test_nothing_is_left_of_a_flow_that_is_killed(own_server: OwnServer, kind: s
 @pytest.mark.slow
 @pytest.mark.dask
 def test_an_existing_cluster_stops_what_a_killed_flow_had_started(
-    own_server: OwnServer, dask_cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_server: OwnServer, dask_cluster: str, tmp_path: Path
 ) -> None:
-    from prefect_anyrunner.backends._dask import scheduler
-
-    monkeypatch.setattr(scheduler, "_RECONNECT_SECONDS", 0.1)  # the scheduler is in this process
     address = dask_cluster.replace("tcp://", "dask://")
     run = Signalled(own_server, address, "wait", tmp_path, sleeps=(0.05, 100_000))
     try:

@@ -25,6 +25,9 @@ class Batch:
         with self._lock:
             return self._left.popleft() if self._left else None
 
+    def __bool__(self) -> bool:
+        return bool(self._left)
+
     def withdraw(self) -> list[str]:
         """Return the claims of all runs that are left; `next` returns none of them any more."""
         with self._lock:

@@ -13,6 +13,7 @@ import distributed
 from dask.utils import format_bytes
 from prefect.exceptions import MissingResult
 
+from prefect_anyrunner._base.claims import REVOKED
 from prefect_anyrunner._base.errors import EngineUnreachable, VersionSkew
 from prefect_anyrunner._base.versions import OURS, running
 from prefect_anyrunner._driver import ends
@@ -40,7 +41,9 @@ class DaskChannel:
         self._client = client
         self._address = client.scheduler.address  # a client that is closed has none
         self._closed = False
+        self._forgotten = False  # whether the scheduler no longer knows this runner
         self._batcher = Batcher()
+        self._claims_lock = threading.Lock()
         self._sending = threading.Lock()
         self._outbox: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -64,25 +67,38 @@ class DaskChannel:
         if self.is_connected() and not self._closed:  # a signal may have ended the first call
             self._closed = True
             self._client.unsubscribe_topic(self._topic)
-            self.ask("close_topic")
+            with suppress(EngineUnreachable):  # then nothing is kept any more
+                self.ask("close_topic")
 
     def is_connected(self) -> bool:
-        """Return whether the client is connected to the scheduler."""
-        return bool(self._client.status == "running")
+        """Return whether the client is connected to a scheduler that knows this runner."""
+        return bool(self._client.status == "running") and not self._forgotten
 
     def connection_lost(self) -> str:
-        """Return the sentence about a connection that was lost."""
+        """Return the sentence about a connection that was lost, or about a scheduler that does not know this runner."""
+        if self._forgotten:
+            return (
+                f"the Dask scheduler at {self._address} no longer knows this flow run: it was restarted, or was out of "
+                "reach for too long"
+            )
         return f"the connection to the Dask scheduler at {self._address} was lost"
 
     def ask(self, operation: str, **message: Any) -> Any:
-        """Call an operation of our plugin on the scheduler. Raises EngineUnreachable when the scheduler is gone."""
+        """Call an operation of our plugin on the scheduler.
+
+        Raises EngineUnreachable when the scheduler is gone, or does not know this runner any more.
+        """
         client = self._client
         if not self.is_connected():  # Dask would try for half a minute, each time
             raise EngineUnreachable(self.connection_lost(), address=self._address)
         try:
-            return client.sync(getattr(client.scheduler, f"anyrunner_{operation}"), topic=self._topic, **message)
+            answer = client.sync(getattr(client.scheduler, f"anyrunner_{operation}"), topic=self._topic, **message)
         except OSError as exc:
             raise EngineUnreachable(self.connection_lost(), address=self._address) from exc
+        if answer is None:  # the client connects by itself to a scheduler that was started in the place of another one
+            self._forgotten = True
+            raise EngineUnreachable(self.connection_lost(), address=self._address)
+        return answer
 
     # --- blobs ---------------------------------------------------------------------------------------------------
 
@@ -111,7 +127,9 @@ class DaskChannel:
                     self._outbox.put(None)
                     break
                 runs.append(more)
-            self._send(self._runner.ledger.send(runs))
+            with self._claims_lock:
+                sendings = self._runner.ledger.send(runs)
+            self._send(sendings)
 
     def _send(self, sendings: list[Sending], *, unbatched: bool = False) -> None:
         if not sendings:
@@ -119,20 +137,18 @@ class DaskChannel:
         try:
             if not self.is_connected():
                 raise EngineUnreachable(self.connection_lost())
-            if unbatched:
-                self._submit([[sending] for sending in sendings], key_ending="-unbatched")
-            else:
-                self._submit(self._batcher.split(sendings, self._count_threads))
+            alone = [[sending] for sending in sendings]
+            self._submit(alone if unbatched else self._batcher.split(sendings, self._count_threads))
         except BaseException as exc:
             why = f"it could not be sent to the scheduler: {exc!r}"
             for run, _, _ in sendings:
                 if run.handle is None:
                     self._runner.on_unsent(run, why, exc)
-                else:  # Dask has it, or had it before
+                else:  # Dask has it
                     self._on_lost(run, why, cause=exc)
 
-    def _submit(self, batches: list[list[Sending]], *, key_ending: str = "") -> None:
-        keys = [f"{batch[0].run.task.name}-{batch[0].claim}{key_ending}" for batch in batches]
+    def _submit(self, batches: list[list[Sending]]) -> None:
+        keys = [f"{batch[0].run.task.name}-{batch[0].claim}" for batch in batches]
         work = [
             (self._topic, key, *(tuple(request or ()) for _, _, request in batch))
             for key, batch in zip(keys, batches, strict=True)
@@ -140,8 +156,9 @@ class DaskChannel:
         with self._sending:
             futures = self._client.map(run_on_worker, work, key=keys, pure=False, retries=0, batch_size=len(keys))
             for batch, future in zip(batches, futures, strict=True):
-                for run, _, _ in batch:
-                    run.handle = future
+                for run, claim, _ in batch:
+                    if _is_sent(run, claim):  # else it was cancelled meanwhile, or sent again
+                        run.handle = future
         for batch, future in zip(batches, futures, strict=True):
             runs = [(run, claim) for run, claim, _ in batch]
             future.add_done_callback(lambda done, runs=runs: self._inbox.put((runs, done)))
@@ -165,6 +182,8 @@ class DaskChannel:
             for run, claim in runs:
                 try:
                     self._on_key_done(run, claim, future)
+                except EngineUnreachable as exc:
+                    self._runner.on_engine_lost(str(exc), exc)
                 except BaseException as exc:
                     self._on_lost(run, f"its result could not be collected: {exc!r}", cause=exc)
             # These are the last references: as long as one exists, Dask would compute a result that it loses again.
@@ -172,37 +191,31 @@ class DaskChannel:
 
     def _take_in(self, event: dict[str, Any]) -> None:
         if "result" in event:
-            self._on_result(event["claim"], event["key"], event["result"])
+            self._on_result(event["claim"], event["result"])
         elif "withdrawn" in event:
-            self._on_withdrawn(set(event["withdrawn"]), event["key"])
+            self._on_withdrawn(set(event["withdrawn"]))
         else:
             self._on_worker_died(event["worker"], set(event["claims"]), event["memory"])
 
-    def _on_result(self, claim: str, key: str, packed: bytes) -> None:
+    def _on_result(self, claim: str, packed: bytes) -> None:
         run = self._runner.ledger.get(UUID(claim.partition(".")[0]))
-        if run is None or run.claim != claim:  # a message from an execution that has been abandoned
+        if run is None or not _is_sent(run, claim):
             return
         try:
             result: RunResult = pickle.loads(packed)
-            future = self._dask_future_of(run)
-            if future is None or future.key != key:
-                if result.refused is not None:
-                    return  # Dask ran a batch again, and this run is on its way by itself
-                future = distributed.Future(key, self._client)
+            if (future := self._dask_future_of(run)) is None:  # it has ended
+                return
             self._batcher.note(run, result)
             self._runner.on_result(run, result, FetchKeptResult(future, run.id))
         except BaseException as exc:
             self._on_lost(run, f"its result could not be read: {exc!r}", cause=exc)
 
-    def _on_withdrawn(self, claims: set[str], key: str) -> None:
+    def _on_withdrawn(self, claims: set[str]) -> None:
         """Send each run by itself that a worker returned because its batch took too long."""
-        runs = [
-            run
-            for run in self._runner.ledger.claimed_by(claims)
-            if (future := self._dask_future_of(run)) is not None and future.key == key
-        ]
-        # Under the same claims, because Dask may yet run the whole batch again on another worker.
-        self._send(self._runner.ledger.resend(runs), unbatched=True)
+        # Under new claims: the scheduler has revoked these, because Dask may yet run the whole batch on another worker.
+        with self._claims_lock:
+            sendings = self._runner.ledger.resend(self._runner.ledger.claimed_by(claims))
+        self._send(sendings, unbatched=True)
 
     def _on_worker_died(self, worker: str, claims: set[str], memory: int | None) -> None:
         why = f"its Dask worker {worker} died while it ran"
@@ -216,12 +229,15 @@ class DaskChannel:
 
     def _on_key_done(self, run: Run, claim: str, future: Any) -> None:
         """End a run whose key is done without a result, because a result would have come first."""
-        if claim != run.claim or run.phase is Phase.ENDED or run.handle is not future:
+        if not _is_sent(run, claim) or run.handle is not future:
             return
         if future.status == "cancelled":  # we cancel none: Dask cancels all when it loses the scheduler
             self._runner.end(run, ends.crashed(run, self.connection_lost()))
             return
         claimed = self.ask("claimed", claims=[claim])
+        if claimed.get(claim) == REVOKED:
+            self._runner.end(run, ends.cancelled(ends.NOT_STARTED))
+            return
         error = _error_of(future)
         if claimed or error is None or isinstance(error, distributed.KilledWorker):
             self._on_lost(run, "its Dask worker was lost while it ran", started=bool(claimed), cause=error)
@@ -246,11 +262,16 @@ class DaskChannel:
     def revoke(self, runs: list[Run]) -> list[bool]:
         """Make sure that runs never start; return for each whether that came in time."""
         try:
-            revoked = set(self.ask("revoke", claims=[run.claim for run in runs]))
+            with self._claims_lock:  # their workers may return runs now, to be sent under other claims
+                claims = [run.claim for run in runs]
+                revoked = set(self.ask("revoke", claims=claims))
+                in_time = [claim in revoked for claim in claims]
+                for run, never_starts in zip(runs, in_time, strict=True):
+                    run.revoked = run.revoked or never_starts
         except EngineUnreachable as exc:
             self._runner.on_engine_lost(str(exc), exc)
-            revoked = set()
-        return [run.claim in revoked for run in runs]
+            return [False] * len(runs)
+        return in_time
 
     def interrupt(self, run: Run) -> None:
         """Ask the worker that runs a body to stop it."""
@@ -261,6 +282,11 @@ class DaskChannel:
             return
         if owner is not None:  # without waiting for an answer: a worker that is about to die answers late, or never
             call_on_workers(self._client, interrupt, run.claim, workers=[owner])
+
+
+def _is_sent(run: Run, claim: str) -> bool:
+    """Return whether `run` is with Dask under `claim`; other messages come from executions that have been abandoned."""
+    return run.phase is Phase.SENT and run.claim == claim
 
 
 def _error_of(future: Any) -> BaseException | None:

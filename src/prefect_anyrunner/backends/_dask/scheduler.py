@@ -14,25 +14,29 @@ from typing import Any
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.protocol.pickle import dumps
 
-from prefect_anyrunner._base.claims import REVOKED
+from prefect_anyrunner._base.claims import GRANTED, REVOKED
 from prefect_anyrunner.backends._dask.entry import interrupt_on_worker
 
 _dumps: Any = dumps
 PLUGIN_NAME = "prefect-anyrunner"
 _RECONNECT_SECONDS = 60.0
-"""Seconds that a client which is gone gets to come back before its topics are closed and its bodies are stopped."""
+"""Seconds that a client which is gone gets to come back before its topics are closed."""
 _OUTBOX_SECONDS = 0.025
 """Seconds to hold a result back so that others can share its message: sending a message costs more than its content."""
 _CLAIM_SECONDS = 60.0
-"""Seconds that a claim outlives its key, because a worker may still be about to run a body that is no longer wanted."""
+"""Seconds that a claim outlives its key, because the body may still run and may have to be stopped."""
 
 
 class AnyrunnerPlugin(SchedulerPlugin):
     """Keeps claims, blobs and results per runner; each started runner has a topic of its own.
 
     The first to claim a body owns the claim, be it a worker that wants to run the body or the flow's process that wants
-    it never to run. Results go through the scheduler to the client whose runs they are, in the stream that also reports
-    that a key is done, so that nobody has to ask for them. When a worker dies, the plugin reports the claims it owned.
+    it never to run. A worker gets a claim only as long as Dask has it work on the key that carries the run: not after
+    Dask has given up the worker, or has dropped the key because the client lost its connection. Results go through the
+    scheduler to the client whose runs they are, in the stream that also reports that a key is done, so that nobody has
+    to ask for them. When a worker dies, the plugin reports the claims it owned.
+
+    No operation answers None if all is well, because a scheduler without this plugin answers None to everything.
     """
 
     name = PLUGIN_NAME
@@ -40,8 +44,6 @@ class AnyrunnerPlugin(SchedulerPlugin):
 
     def __init__(self) -> None:
         self.claims: dict[str, dict[str, str]] = {}
-        # Claims that two keys carry: that of a batch, which Dask may run again, and that of the run by itself.
-        self.withdrawn: dict[str, set[str]] = {}
         self.blobs: dict[str, dict[str, bytes]] = {}
         self.clients: dict[str, str] = {}
         self.outbox: dict[str, list[dict[str, Any]]] = {}
@@ -59,31 +61,40 @@ class AnyrunnerPlugin(SchedulerPlugin):
 
     # --- topics --------------------------------------------------------------------------------------------------
 
-    def open_topic(self, topic: str, client: str) -> None:
+    def open_topic(self, topic: str, client: str) -> bool:
         """Begin to keep things for a runner whose results go to `client`."""
         self.claims[topic] = {}
+        self.blobs[topic] = {}
         self.clients[topic] = client
+        return True
 
-    def close_topic(self, topic: str) -> None:
+    def close_topic(self, topic: str) -> bool:
         """Drop everything that was kept for a runner."""
         self.claims.pop(topic, None)
-        self.withdrawn.pop(topic, None)
         self.blobs.pop(topic, None)
         self.clients.pop(topic, None)
+        return True
 
     def remove_client(self, scheduler: Any, client: str) -> None:
-        """Close the topics of a client that died; later, because one that only lost its connection comes back."""
-        if client in self.clients.values():
+        """Stop the bodies of a client that is gone; close its topics later, because it may come back.
+
+        Client and scheduler drop all keys of a connection that is lost, so that nobody waits for these bodies any more.
+        """
+        if topics := self._topics_of(client):
+            for topic in topics:
+                self._stop_bodies(self.claims[topic])
             asyncio.get_running_loop().call_later(_RECONNECT_SECONDS, self._close_topics_of, client)
+
+    def _topics_of(self, client: str) -> list[str]:
+        return [topic for topic, owner in self.clients.items() if owner == client]
 
     def _close_topics_of(self, client: str) -> None:
         if client not in self.scheduler.clients:
-            for topic in [topic for topic, owner in self.clients.items() if owner == client]:
-                self._stop_bodies(self.claims.get(topic, {}))
+            for topic in self._topics_of(client):
                 self.close_topic(topic)
 
     def _stop_bodies(self, owners: dict[str, str]) -> None:
-        """Ask the bodies behind claims to stop, because their flow's process was killed and needs no results."""
+        """Ask the bodies behind claims to stop."""
         by_worker: dict[str, list[str]] = {}
         for claim, worker in owners.items():
             if worker in self.scheduler.workers:
@@ -98,8 +109,10 @@ class AnyrunnerPlugin(SchedulerPlugin):
 
     def publish(self, topic: str, event: dict[str, Any], worker: str = "") -> None:
         """Send an event about runs to the client of the topic, after those that were deferred."""
-        if topic in self.claims:
-            self.withdrawn.setdefault(topic, set()).update(event.get("withdrawn", ()))
+        if "withdrawn" in event:
+            # From here on nobody starts them under these claims, not even if Dask runs the batch on another worker, so
+            # that the flow's process can send them again under others.
+            event["withdrawn"] = self.revoke(topic, event["withdrawn"])
         self.outbox.setdefault(topic, []).append(event)
         self._flush(topic)
 
@@ -114,45 +127,54 @@ class AnyrunnerPlugin(SchedulerPlugin):
 
     # --- blobs ---------------------------------------------------------------------------------------------------
 
-    def store(self, topic: str, digest: str, data: bytes) -> None:
-        """Keep bytes for the workers."""
-        self.blobs.setdefault(topic, {})[digest] = data
+    def store(self, topic: str, digest: str, data: bytes) -> bool | None:
+        """Keep bytes for the workers; return None if the topic is closed."""
+        if (blobs := self.blobs.get(topic)) is None:
+            return None
+        blobs[digest] = data
+        return True
 
     def fetch(self, topic: str, digest: str, worker: str) -> bytes | None:
         """Return the bytes that are kept under `digest`, or None."""
         return self.blobs.get(topic, {}).get(digest)
 
-    def delete(self, topic: str, digests: list[str]) -> None:
+    def delete(self, topic: str, digests: list[str]) -> bool:
         """Drop bytes that no run needs any more."""
         blobs = self.blobs.get(topic, {})
         for digest in digests:
             blobs.pop(digest, None)
+        return True
 
     # --- claims --------------------------------------------------------------------------------------------------
 
     def claim(
         self, topic: str, claim: str, key: str, worker: str, deferred: dict[str, Any] | None = None
     ) -> str | None:
-        """Give a claim to `worker`, which works on a Dask key; return None, or the owner that the claim has already.
+        """Give a claim to `worker`, which works on a Dask key; return GRANTED, or the owner that the claim has already.
 
-        `deferred` is the event about the run before, which travels with this call.
+        Returns None if the worker is to start nothing more under this key: Dask has it no longer work on that key, or
+        the topic is closed. `deferred` is the event about the run before, which travels with this call.
         """
         if deferred is not None:
             if topic not in self.outbox:
                 asyncio.get_running_loop().call_later(_OUTBOX_SECONDS, self._flush, topic)
             self.outbox.setdefault(topic, []).append(deferred)
-        if (owners := self.claims.get(topic)) is None:  # its flow has ended before the run reached a worker
-            return REVOKED
+        if (owners := self.claims.get(topic)) is None or not self._works_on(worker, key):
+            return None
         if claim in owners:  # also by the same worker: then Dask runs the body again there
             return owners[claim]
         owners[claim] = worker
         self.claims_of_key.setdefault(key, []).append(claim)
-        return None
+        return GRANTED
 
-    def claimed(self, topic: str, claims: list[str]) -> dict[str, str]:
-        """Return the owners of those of `claims` that have one."""
-        owners = self.claims.get(topic, {})
-        return {claim: owners[claim] for claim in claims if claim in owners}
+    def _works_on(self, worker: str, key: str) -> bool:
+        task = self.scheduler.tasks.get(key)
+        return task is not None and task.processing_on is not None and task.processing_on.address == worker
+
+    def claimed(self, topic: str, claims: list[str]) -> dict[str, str] | None:
+        """Return the owners of those of `claims` that have one; None if the topic is closed."""
+        owners = self.claims.get(topic)
+        return None if owners is None else {claim: owners[claim] for claim in claims if claim in owners}
 
     def revoke(self, topic: str, claims: list[str]) -> list[str]:
         """Make sure that bodies never start; return the claims of those for which that came in time."""
@@ -161,7 +183,7 @@ class AnyrunnerPlugin(SchedulerPlugin):
         return [claim for claim in claims if owners.setdefault(claim, REVOKED) == REVOKED]
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-        """Drop the claims of keys that Dask has forgotten a while ago; others stay: of revoked and withdrawn runs."""
+        """Drop the claims of keys that Dask has forgotten a while ago; those of revoked runs stay."""
         for topic in [*self.outbox]:  # the runs come to the client before the end of their key
             self._flush(topic)
         if finish != "forgotten" or (claims := self.claims_of_key.pop(key, None)) is None:
@@ -170,9 +192,8 @@ class AnyrunnerPlugin(SchedulerPlugin):
         self.forgotten.extend((now, claim) for claim in claims)
         while self.forgotten[0][0] < now - _CLAIM_SECONDS:
             claim = self.forgotten.popleft()[1]
-            for topic, owners in self.claims.items():
-                if owners.get(claim, REVOKED) != REVOKED and claim not in self.withdrawn.get(topic, ()):
-                    del owners[claim]
+            for owners in self.claims.values():
+                owners.pop(claim, None)
 
     # --- lost workers --------------------------------------------------------------------------------------------
 
