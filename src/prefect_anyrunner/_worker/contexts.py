@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from prefect.client.orchestration import get_client
-from prefect.context import SyncClientContext, hydrated_context
+from prefect.context import FlowRunContext, SyncClientContext, hydrated_context
 
 from prefect_anyrunner._base.versions import refuse_skew, running
 from prefect_anyrunner._serialization.values import dumps, loads
@@ -31,6 +31,7 @@ ENVIRONMENT = "environment"
 
 
 _here: contextvars.ContextVar[WorkerHost | None] = contextvars.ContextVar("anyrunner_worker", default=None)
+_own_runner: contextvars.ContextVar[Any] = contextvars.ContextVar("anyrunner_own_runner", default=None)
 
 
 @contextmanager
@@ -46,6 +47,11 @@ def as_worker(host: WorkerHost) -> Iterator[None]:
 def current_worker() -> WorkerHost | None:
     """Return the worker host whose body the calling code is part of, or None outside of one."""
     return _here.get()
+
+
+def own_runner() -> Any:
+    """Return the task runner of the flow whose task the calling code is part of; None while that runner starts."""
+    return _own_runner.get()
 
 
 class EnteredContext:
@@ -79,6 +85,8 @@ class EnteredContext:
         if why is not None:
             raise unreachable(f"{host.backend} worker {host.name()}", api, why)
         self._stack.enter_context(hydrated_context(serialized, client=client))
+        if (flow := FlowRunContext.get()) is not None:
+            _own_runner.set(flow.task_runner)
         self._stack.enter_context(SyncClientContext())
 
     def run_async(self, coroutine: Any) -> Any:

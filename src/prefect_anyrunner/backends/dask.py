@@ -20,7 +20,7 @@ from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._driver.shared_settings import SHARED_SETTINGS, SharedArguments
 from prefect_anyrunner._driver.stop_limit import signals_held_back
-from prefect_anyrunner._worker.contexts import current_worker
+from prefect_anyrunner._worker.contexts import current_worker, own_runner
 from prefect_anyrunner.backends._builtin import LOCAL_CLUSTER
 from prefect_anyrunner.backends._classes import check_class
 from prefect_anyrunner.backends._dask.channel import DaskChannel
@@ -117,11 +117,27 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
 
     def start_engine(self) -> None:
         """Make sure that a scheduler answers at the address, if one is given; the first submit connects to it."""
-        host = current_worker()
-        self._nested = host is not None and host.backend == "dask"
+        self._nested = self._uses_cluster_of_worker()
         if not self._nested:
             self._greet()
         super().start_engine()
+
+    def _uses_cluster_of_worker(self) -> bool:
+        """Return whether the runner uses the cluster of the Dask worker that it starts on, so that it needs no client.
+
+        The own runner of the task's flow, made anew there, does. So does that of a flow that the task calls, if it asks
+        for the same cluster or for none.
+        """
+        host, own, asked = current_worker(), own_runner(), self._asked_for()
+        if host is None or host.backend != "dask":
+            return False
+        if own is None or (isinstance(own, DaskTaskRunner) and own._asked_for() == asked):
+            return True
+        return asked in ((None, None, {}), (distributed.get_worker().scheduler.address, None, {}))
+
+    def _asked_for(self) -> tuple[str | None, Any, dict[str, Any]]:
+        cluster = self._given_cluster
+        return self.address if cluster is None else cluster.scheduler_address, self.cluster_class, self.cluster_kwargs
 
     def finish(self, exc_type: type[BaseException] | None) -> None:
         """Bring every run to its end; those that were sent have crashed if the scheduler is gone."""
@@ -280,7 +296,7 @@ class DaskTaskRunner(RemoteRunner, prefect_dask.DaskTaskRunner):  # type: ignore
         """Free the worker that the calling thread holds while it waits (rule N1)."""
         # A task gives its thread back for good: to take it again, it would have to wait for the task that has it now,
         # which may be waiting for this very task.
-        if self._nested and holds_worker_thread():
+        if holds_worker_thread():
             secede()  # type: ignore[no-untyped-call]
         yield
 

@@ -22,11 +22,11 @@ from prefect_anyrunner._driver.preflight import check_answer, probe_expression
 from prefect_anyrunner._driver.remote_runner import RemoteRunner
 from prefect_anyrunner._driver.run import Run
 from prefect_anyrunner._driver.shared_settings import SHARED_SETTINGS, SharedArguments
-from prefect_anyrunner._worker.contexts import current_worker
+from prefect_anyrunner._worker.contexts import current_worker, own_runner
 from prefect_anyrunner.backends._no_workers import WorkerWatch
 from prefect_anyrunner.backends._ray.addresses import OWN, version_skew
 from prefect_anyrunner.backends._ray.channel import RayChannel
-from prefect_anyrunner.backends._ray.connection import Connection, join, leave
+from prefect_anyrunner.backends._ray.connection import Connection, check_same, join, leave
 from prefect_anyrunner.backends._ray.greeting import greet
 from prefect_anyrunner.backends._ray.waiting import wait_in_ray
 
@@ -92,11 +92,21 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         """Connect to Ray, unless a task of that Ray starts the runner."""
         host = current_worker()
         self._nested = host is not None and host.backend == "ray"
-        if not self._nested:
+        if self._nested:
+            self._check_ray_of_worker()
+        else:
             self._connection = self._connect()
         TaskRunner.__enter__(self)
         self._workers_probed = False
         self._channel = RayChannel(self, f"{os.urandom(8).hex()}.", self._is_connected, self._connection_lost)
+
+    def _check_ray_of_worker(self) -> None:
+        """Raise EngineUnreachable if a flow that a Ray task calls asks for another Ray, since a process uses one."""
+        own = own_runner()
+        if own is None or self.address in (None, OWN):
+            return
+        if not (isinstance(own, RayTaskRunner) and own.address == self.address):
+            check_same(self.address)
 
     def finish(self, exc_type: type[BaseException] | None) -> None:
         """Bring every run to its end; those that were sent have crashed if Ray is gone."""

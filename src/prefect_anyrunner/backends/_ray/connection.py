@@ -64,7 +64,7 @@ def join(address: str | None, start: Callable[[], Any]) -> Connection:
             _current = _started(start, own=address in (None, OWN))
         else:
             if address not in (None, OWN):
-                _check_same(address)
+                check_same(address)
             if _current is None or not _current.lasts():
                 _current = Connection(ours=False)
         _current.users += 1
@@ -83,7 +83,8 @@ def leave(connection: Connection) -> None:
                 restore_environment(_environment)
 
 
-def _check_same(address: str) -> None:
+def check_same(address: str) -> None:
+    """Raise EngineUnreachable if this process is connected to another Ray than the one at `address`."""
     wanted = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
     connected = connected_to()
     if wanted == "auto" or is_same(wanted, connected):
