@@ -215,3 +215,25 @@ def test_why_no_scheduler_answered_is_said() -> None:
     refused = OSError("Timed out trying to connect")
     refused.__cause__ = ConnectionRefusedError("connection refused")
     assert unreachable("tcp://127.0.0.1:1", 1, refused).endswith("within 1 seconds: connection refused")
+
+
+def test_tasks_that_no_run_needs_any_more_leave_the_scheduler(
+    dask_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flow may make a task of its own for each run; the last ones stay, because most flows have few."""
+    monkeypatch.setattr("prefect_anyrunner._driver.requests._MOST_CODES", 2)
+    others = set(getattr(plugin(dask_cluster), "blobs", ()))
+
+    @flow(task_runner=runner(dask_cluster))
+    def varying() -> list[Any]:
+        results = []
+        for number in range(4):
+            doubling = tasks.double.with_options(name=f"double-{number}")
+            results.append(settle([doubling.submit(number), *doubling.map([number] * 3)]).results())
+        assert settle(tasks.double.submit(1) for _ in range(3)).ok
+        (topic,) = set(plugin(dask_cluster).blobs) - others
+        # The context, and a task with a template for each of the last two.
+        until(lambda: len(plugin(dask_cluster).blobs[topic]) == 5)
+        return results
+
+    assert varying() == [[2 * number] * 4 for number in range(4)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import os
 import pickle
-from typing import Any, NoReturn, TypeVar
+import threading
+from collections import OrderedDict
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from prefect.client.schemas.objects import State, TaskRun, TaskRunResult
 from prefect.context import (
@@ -36,6 +38,18 @@ Work = TypeVar("Work", Flow[Any, Any], Task[Any, Any])
 
 LARGE = 2**20
 """Bytes from which an argument is stored separately, so that it reaches each worker once for all tasks."""
+_MOST_CODES = 256
+"""Maximum number of tasks that stay stored although no open run needs them; a flow may change its task for each run."""
+_TASK, _TEMPLATE = "<task>", "<template>"
+"""Names of blobs that are no arguments."""
+
+
+class _Code(NamedTuple):
+    """The digests of a task and of a task run of it as a template, and that task run."""
+
+    task: Digest
+    template: Digest
+    example: TaskRun
 
 
 class RequestBuilder:
@@ -50,7 +64,8 @@ class RequestBuilder:
         self._both_sides = both_sides
         self._environment = environment
         self._contexts: dict[tuple[int, int], tuple[Digest, Any, Any]] = {}
-        self._templates: dict[Digest, tuple[Digest, TaskRun]] = {}
+        self._codes: OrderedDict[Digest, _Code] = OrderedDict()  # by the digest of the task, the oldest first
+        self._lock = threading.Lock()
 
     def build(self, run: Run, scope: MapScope | None) -> RunRequest:
         """Return the request of `run`, whose claim is set when it is sent. Call it in the run's own context.
@@ -59,23 +74,47 @@ class RequestBuilder:
         """
         shared = scope.shared if scope is not None else {}
         arguments = self._small_arguments(run, scope, shared)
-        if id(run.task) not in shared:  # a task may be edited between two submits, so it is pickled for each
-            shared[id(run.task)] = self._blobs.add(dumps(run.task, what=f"task {run.task.name!r}")), run.task
-        task = shared[id(run.task)][0]
-        if task not in self._templates:
-            whole = pickle.dumps(run.task_run)
-            self._templates[task] = self._blobs.add(whole), pickle.loads(whole)  # a copy: the run itself changes
-        digest, template = self._templates[task]
+        code = self._code(run, shared)
         return RunRequest(
             claim="",
             context=self._context(),
-            task=task,
-            template=digest,
-            task_run=pickle.dumps(differences(run.task_run, template) or run.task_run, pickle.HIGHEST_PROTOCOL),
+            task=code.task,
+            template=code.template,
+            task_run=pickle.dumps(differences(run.task_run, code.example) or run.task_run, pickle.HIGHEST_PROTOCOL),
             arguments=self._dumps_arguments(run, arguments),
-            shared=dict(run.blobs),
+            shared={name: digest for name, digest in dict(run.blobs).items() if name in run.parameters},
             context_overrides=self._context_overrides(run),
         )
+
+    def _code(self, run: Run, shared: dict[int, Any]) -> _Code:
+        """Store the task of `run` and a template, as long as `run` is open; the latest ones stay for later runs."""
+        known = shared.get(id(run.task))
+        if known is None or not self._blobs.add_user(known[0]):
+            # A task may be edited between two submits, so it is pickled for each.
+            known = self._blobs.add(dumps(run.task, what=f"task {run.task.name!r}"), users=1), run.task
+            shared[id(run.task)] = known
+        task = run.blobs[_TASK] = known[0]
+        with self._lock:
+            if (code := self._codes.get(task)) is not None:
+                self._codes.move_to_end(task)
+                self._blobs.add_user(code.template)
+        if code is None:
+            whole = pickle.dumps(run.task_run)
+            code = _Code(task, self._blobs.add(whole, users=1), pickle.loads(whole))  # a copy: the run itself changes
+            self._keep(code)
+        run.blobs[_TEMPLATE] = code.template
+        return code
+
+    def _keep(self, code: _Code) -> None:
+        with self._lock:
+            if code.task in self._codes:  # another thread was faster
+                return
+            self._codes[code.task] = code
+            self._blobs.add_user(code.task)
+            self._blobs.add_user(code.template)
+            oldest = self._codes.popitem(last=False)[1] if len(self._codes) > _MOST_CODES else None
+        if oldest is not None:
+            self._blobs.release([oldest.task, oldest.template])
 
     def _small_arguments(self, run: Run, scope: MapScope | None, shared: dict[int, Any]) -> dict[str, Any]:
         """Store the large arguments of `run` as blobs; return the others."""
