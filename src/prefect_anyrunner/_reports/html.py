@@ -166,7 +166,7 @@ spellcheck="false"></label>
 <figcaption id="under" role="status"></figcaption></figure>
 <details id="by-lane" hidden><summary>The timeline as a table</summary>
 <div class="scroll" id="lane-table"></div></details>
-<div class="scroll" id="table"></div>
-<p id="turn" hidden><button type="button" id="back">Previous</button> <span id="place"></span>
+<p id="turn" hidden><button type="button" id="back">Previous</button> <span id="place" role="status"></span>
 <button type="button" id="on">Next</button></p>
+<div class="scroll" id="table"></div>
 </section>"""

@@ -2,6 +2,8 @@
 (() => {
   const LANES = 40, LANE = 18, PAGE = 100, BIN = 3, NAMES = 190;
   const NUMBERS = ["start", "took", "runs", "not completed", "busy", "from", "to"];
+  const LEGEND = "Green: runs at work. Red: runs that ended without completing. Click a line, or move to it with " +
+    "the arrow keys and press Enter, to see only its runs.";
   const rows = JSON.parse(document.getElementById("rows").textContent);
   const count = rows.task.length;
   const at = id => document.getElementById(id);
@@ -18,9 +20,9 @@
   };
   const labelOf = row => rows.tasks[rows.task[row]] + rows.label[row];
   const whyOf = row => rows.why[row] || ["", "", ""];
-  const seconds = ms => ms < 0 ? "" : ms < 1000 ? `${ms} ms` : ms < 60000 ? `${(ms / 1000).toFixed(2)} s`
-    : ms < 3600000 ? `${Math.floor(ms / 60000)} min ${Math.round(ms % 60000 / 1000)} s`
-    : `${Math.floor(ms / 3600000)} h ${Math.round(ms % 3600000 / 60000)} min`;
+  const parts = (whole, size, big, small) => `${Math.floor(whole / size)} ${big} ${whole % size} ${small}`;
+  const seconds = ms => ms < 0 ? "" : ms < 1000 ? `${ms} ms` : ms < 59995 ? `${(ms / 1000).toFixed(2)} s`
+    : ms < 3599500 ? parts(Math.round(ms / 1000), 60, "min", "s") : parts(Math.round(ms / 60000), 60, "h", "min");
   const counted = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
   const made = (name, text, kind) => {
     const element = document.createElement(name);
@@ -66,7 +68,7 @@
     page = 0;
     table();
     bins();
-    draw();
+    repaint();
   };
 
   // --- table -------------------------------------------------------------------------------------------------------
@@ -106,7 +108,11 @@
     at("back").disabled = page === 0;
     at("on").disabled = page + 1 >= pages;
   };
-  const turn = by => { page += by; table(); };
+  const turn = by => {
+    page += by;
+    table();
+    if (at(by < 0 ? "back" : "on").disabled) at(by < 0 ? "on" : "back").focus(); // else the focus would be lost
+  };
   at("back").addEventListener("click", () => turn(-1));
   at("on").addEventListener("click", () => turn(1));
 
@@ -116,13 +122,13 @@
   const canvas = at("lanes");
   let lanes = [], number = 1, width = 1, cursor = null;
   const bins = () => {
+    at("timeline").hidden = false; // because what is hidden has no width
     width = Math.max(1, (canvas.clientWidth || 1000) - NAMES);
     number = Math.max(20, Math.floor(width / BIN));
-    const first = new Map(), runs = new Map();
+    const first = new Map();
     for (const row of found) {
       if (rows.start[row] < 0) continue;
       const lane = laneOf[row];
-      runs.set(lane, (runs.get(lane) || 0) + 1);
       first.set(lane, Math.min(first.has(lane) ? first.get(lane) : Infinity, rows.start[row]));
     }
     const chosen = [...first.keys()].sort((one, other) => first.get(one) - first.get(other));
@@ -161,21 +167,23 @@
     const body = element.createTBody();
     for (const lane of lanes) {
       const line = body.insertRow();
-      line.append(made("td", lane.name), made("td", lane.runs, "number"), made("td", lane.failed, "number"));
+      line.append(made("td", lane.name), made("td", lane.runs.toLocaleString("en"), "number"),
+        made("td", lane.failed.toLocaleString("en"), "number"));
       for (const time of [lane.time, lane.from, lane.to]) line.append(made("td", seconds(time), "number"));
     }
     at("lane-table").replaceChildren(element);
     canvas.setAttribute("aria-label", `Timeline of ${counted(lanes.length, byWorker ? "worker" : "task")} over ` +
       `${seconds(end)}. The arrow keys move in it, Enter filters. The same is in a table below.`);
   };
-  const draw = () => {
+  const sheet = made("canvas"); // lanes without cursor, because painting them takes longer than the pointer takes to move
+  const paint = () => {
     if (!lanes.length) return;
     const style = getComputedStyle(document.body), color = name => style.getPropertyValue(`--${name}`).trim();
     const scale = devicePixelRatio || 1, height = lanes.length * LANE + 22;
     canvas.style.height = `${height}px`;
-    canvas.width = (width + NAMES) * scale;
-    canvas.height = height * scale;
-    const pen = canvas.getContext("2d");
+    canvas.width = sheet.width = (width + NAMES) * scale;
+    canvas.height = sheet.height = height * scale;
+    const pen = sheet.getContext("2d");
     pen.scale(scale, scale);
     pen.font = "12px system-ui, 'Liberation Sans', sans-serif";
     pen.textBaseline = "middle";
@@ -206,13 +214,20 @@
       }
     });
     pen.fillStyle = color("soft");
-    for (let tick = 0; tick <= 5; tick++) {
-      pen.textAlign = tick === 0 ? "left" : tick === 5 ? "right" : "center";
-      pen.fillText(tick ? seconds(Math.round(end * tick / 5)) : "0", NAMES + width * tick / 5, lanes.length * LANE + 12);
+    const ticks = Math.max(1, Math.min(5, Math.floor(width / 90))); // so that their texts have room
+    for (let tick = 0; tick <= ticks; tick++) {
+      pen.textAlign = tick === 0 ? "left" : tick === ticks ? "right" : "center";
+      pen.fillText(tick ? seconds(Math.round(end * tick / ticks)) : "0", NAMES + width * tick / ticks, lanes.length * LANE + 12);
     }
-    pen.textAlign = "left";
+  };
+  const draw = () => {
+    const pen = canvas.getContext("2d"), scale = canvas.width / (width + NAMES), step = width / number;
+    pen.resetTransform();
+    pen.clearRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(sheet, 0, 0);
+    pen.scale(scale, scale);
     if (cursor) {
-      pen.strokeStyle = color("link");
+      pen.strokeStyle = getComputedStyle(document.body).getPropertyValue("--link").trim();
       pen.lineWidth = 2;
       pen.strokeRect(NAMES + cursor.bin * step - 1, cursor.lane * LANE, Math.max(4, step) + 2, LANE);
     }
@@ -220,12 +235,13 @@
   const show = to => {
     cursor = to && { lane: Math.max(0, Math.min(lanes.length - 1, to.lane)), bin: Math.max(0, Math.min(number - 1, to.bin)) };
     draw();
-    if (!cursor || !lanes.length) { at("under").textContent = ""; return; }
+    if (!cursor || !lanes.length) { at("under").textContent = LEGEND; return; }
     const lane = lanes[cursor.lane], size = end / number, bin = cursor.bin;
     at("under").textContent = `${lane.name}, ${seconds(Math.round(bin * size)) || "0 ms"} to ` +
       `${seconds(Math.round((bin + 1) * size))}: ${counted(lane.all[bin], "run")}` +
-      (lane.bad[bin] ? `, ${lane.bad[bin]} ended without completing` : "");
+      (lane.bad[bin] ? `, ${lane.bad[bin].toLocaleString("en")} ended without completing` : "");
   };
+  const repaint = () => { paint(); show(cursor); };
   const under = event => {
     const box = canvas.getBoundingClientRect(), x = event.clientX - box.left - NAMES;
     return x < 0 ? null : { lane: Math.floor((event.clientY - box.top) / LANE), bin: Math.floor(x / (width / number)) };
@@ -233,8 +249,8 @@
   const only = lane => {
     if (lane === undefined || lane.lane === null) return;
     laneFilter.value = laneFilter.value === String(lane.lane) ? "" : String(lane.lane);
-    cursor = null;
     filter();
+    if (cursor) show({ lane: lanes.findIndex(each => each.lane === lane.lane), bin: cursor.bin });
   };
   canvas.addEventListener("mousemove", event => show(under(event)));
   canvas.addEventListener("mouseleave", () => show(null));
@@ -258,8 +274,7 @@
   form.addEventListener("submit", event => event.preventDefault());
   form.addEventListener("input", () => { clearTimeout(later); later = setTimeout(filter, 120); });
   form.addEventListener("reset", () => setTimeout(filter));
-  addEventListener("resize", () => { bins(); draw(); });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  at("timeline").hidden = false; // so that it has a width
+  addEventListener("resize", () => { bins(); repaint(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
   filter();
 })();
