@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from typing import Any
 
@@ -10,6 +11,8 @@ MAX_TEXT = 100_000
 MAX_LINE = 200
 """Maximum number of characters of an error's text in a report or a message of ours."""
 
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 _QUALNAME = type.__dict__["__qualname__"].__get__  # because a metaclass may define another one
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 200
@@ -69,6 +72,11 @@ def clipped(text: str, limit: int) -> str:
 def printable(text: str) -> str:
     """Return `text` with lone surrogates escaped, because neither JSON nor a file can hold them."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def readable(text: str) -> str:
+    """Return `text` for files and pages: without a terminal's colours, and with other control characters escaped."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", _ANSI.sub("", text))
 
 
 def cut(text: str, limit: int = MAX_TEXT) -> str:

@@ -21,7 +21,7 @@ import prefect
 
 import prefect_anyrunner
 from prefect_anyrunner._base.errors import AnyRunnerError
-from prefect_anyrunner._base.safe_text import clipped, described, full_text, printable
+from prefect_anyrunner._base.safe_text import clipped, described, full_text, printable, readable
 from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._outcomes.outcome import Outcome
 from prefect_anyrunner._reports.render import MAX_GROUPS, alike, group_lines, recorded
@@ -144,7 +144,7 @@ def traceback_text(error: BaseException) -> str:
         text = recorded(error, RECORDED_TRACEBACK) or "".join(traceback.format_exception(_printed(error)))
     except Exception as problem:  # it reads source files and the error's own attributes
         text = f"{described(error)}\n<its traceback cannot be shown: {type(problem).__name__}>"
-    lines = [clipped(line, MAX_WIDTH) for line in hide_in_prose(printable(text)).strip().splitlines()]
+    lines = [clipped(line, MAX_WIDTH) for line in hide_in_prose(readable(printable(text))).strip().splitlines()]
     if len(lines) > MAX_TRACEBACK:
         head, tail = MAX_TRACEBACK // 3, MAX_TRACEBACK - MAX_TRACEBACK // 3 - 1
         lines[head : len(lines) - tail] = [f"… {len(lines) - head - tail} more lines"]

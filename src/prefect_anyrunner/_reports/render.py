@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
-from prefect_anyrunner._base.safe_text import MAX_LINE, clipped, described, error_text, first_line, full_text, with_type
+from prefect_anyrunner._base.safe_text import MAX_LINE, clipped, error_text, first_line, full_text, readable, with_type
 from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._outcomes.outcome import Outcome
@@ -69,7 +69,7 @@ def address(outcome: Outcome, pages: str | None) -> str:
 
 def text_without_secrets(error: BaseException | None) -> str:
     """Return the text of an error for files and pages, which others read; empty without an error."""
-    return "" if error is None else first_line(hide_in_prose(full_text(error)[:MAX_READ]), MAX_LINE)
+    return "" if error is None else first_line(hide_in_prose(readable(full_text(error)[:MAX_READ])), MAX_LINE)
 
 
 def described_without_secrets(error: BaseException) -> str:
@@ -183,8 +183,8 @@ def _why(outcome: Outcome) -> str:
     if error is None or outcome.status in (Status.CANCELLED, Status.UNFINISHED):  # the status says it all
         return ""
     if outcome.status is Status.BLOCKED:  # the text names the upstream run
-        return "" if error.__cause__ is None else described(error.__cause__, MAX_WHY)
-    text = error_text(error)
+        return "" if error.__cause__ is None else clipped(described_without_secrets(error.__cause__), MAX_WHY)
+    text = text_without_secrets(error)
     if outcome.status is Status.CRASHED:
         text = _RANDOM.sub("…", _SUBJECT.sub("", text))
     return clipped(text, MAX_WHY)
@@ -270,8 +270,8 @@ def run_line(outcome: Outcome, group: Sequence[Outcome], pages: str | None) -> s
     if name := own_name(outcome):
         text += f" ({name})"
     error, first = outcome.error, group[0].error
-    if error is not None and first is not None and (differing := error_text(error)) != error_text(first):
-        text += f": {differing}"
+    if error is not None and first is not None and error_text(error) != error_text(first):
+        text += f": {text_without_secrets(error)}"
     page = address(outcome, pages)
     return f"{text}  {page}" if page else text
 
@@ -279,9 +279,9 @@ def run_line(outcome: Outcome, group: Sequence[Outcome], pages: str | None) -> s
 def group_line(group: Sequence[Outcome]) -> str:
     """Return one line for a group of alike failures, `40 x ValueError: bad day 3 (load.py:7 in load): load[3, 7-9]`."""
     first = group[0]
-    what = first.status.value if first.error is None else described(first.error)
+    what = first.status.value if first.error is None else described_without_secrets(first.error)
     if first.status is not Status.FAILED:
-        what = f"{first.status.value}: {error_text(first.error) if first.error else ''}".rstrip(": ")
+        what = f"{first.status.value}: {text_without_secrets(first.error)}".rstrip(": ")
     where = where_raised(first)
     return f"{len(group)} x {what}{f' ({where})' if where else ''}: {labels(group, together=True)}"
 

@@ -6,13 +6,16 @@
 
 import io
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import monotonic
 from typing import Any
 
 from prefect_anyrunner._base.errors import CannotTravel
-from prefect_anyrunner._base.safe_text import cut, short_repr
+from prefect_anyrunner._base.masked_repr import MaskedRepr, arguments_are_hidden, is_secret_name
+from prefect_anyrunner._base.safe_text import cut
+from prefect_anyrunner._base.secrets import HIDDEN, hide_in_prose
 from prefect_anyrunner._serialization.introspect import attributes, field_values, names_of
 from prefect_anyrunner._serialization.pack import pack_error as pack_error
 from prefect_anyrunner._serialization.pickler import SafePickler
@@ -20,6 +23,9 @@ from prefect_anyrunner._serialization.unpack import unpack_error as unpack_error
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 """Types of most small results: they hold nothing that needs our pickler."""
+_MAX_REPR = 200
+"""Maximum number of characters of the repr of an object, a key or a member in an error."""
+_repr = MaskedRepr()
 
 
 class _ValuePickler(SafePickler):
@@ -55,7 +61,7 @@ def dumps(value: Any, *, what: str) -> bytes:
         where = f" holds, at {path}," if path else " is"
         raise CannotTravel(
             f"{what} cannot travel to another process: it{where} {_kind(culprit)}, which cannot be pickled "
-            f"({type(problem).__name__}: {cut(str(problem), 500)}); the object is {short_repr(culprit)}"
+            f"({_described(problem)}); the object is {_shown(culprit, what + path)}"
         ) from problem
 
 
@@ -79,8 +85,7 @@ def loads(data: bytes, *, what: str = "a value", read: Callable[[bytes], Any] = 
         ) from problem
     except (Exception, SystemExit, GeneratorExit) as problem:  # a value that exits must not end this thread
         raise CannotTravel(
-            f"{what} cannot be rebuilt in this process: {_last_step(data)}"
-            f"{type(problem).__name__}: {cut(str(problem), 500)}"
+            f"{what} cannot be rebuilt in this process: {_last_step(data)}{_described(problem)}"
         ) from problem
 
 
@@ -100,6 +105,17 @@ def _last_step(data: bytes) -> str:
     except BaseException:  # the error that `loads` reports already
         return f"{tracing.last} failed with " if tracing.last else ""
     return ""
+
+
+def _described(problem: BaseException) -> str:
+    return f"{type(problem).__name__}: {hide_in_prose(cut(str(problem), 500))}"
+
+
+def _shown(value: Any, where: str) -> str:
+    """Return the repr of an object without secrets. `where`: the names of the argument and the parts that hold it."""
+    if arguments_are_hidden() or any(map(is_secret_name, re.findall(r"['.](\w+)", where))):
+        return HIDDEN
+    return _repr.safe(value, _MAX_REPR)
 
 
 def _kind(value: Any) -> str:
@@ -134,12 +150,12 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
     kind = type(value)
     if isinstance(value, dict):
         for key, item in value.items():
-            yield f"[{short_repr(key)}]", item
-            yield f" key {short_repr(key)}", key
+            yield f"[{_repr.safe(key, _MAX_REPR)}]", item
+            yield f" key {_repr.safe(key, _MAX_REPR)}", key
     elif isinstance(value, list | tuple):
         yield from ((f"[{position}]", item) for position, item in enumerate(value))
     elif isinstance(value, set | frozenset):
-        yield from ((f" member {short_repr(item)}", item) for item in value)
+        yield from ((f" member {_repr.safe(item, _MAX_REPR)}", item) for item in value)
     elif hasattr(kind, "__code__") and (globals_ := getattr(value, "__globals__", None)) is not None:
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
             with suppress(ValueError):  # the variable has no value yet

@@ -13,6 +13,7 @@ from prefect_anyrunner._base.safe_text import (
     described,
     error_text,
     full_text,
+    readable,
     short_repr,
     text_of,
 )
@@ -66,3 +67,15 @@ def test_a_text_that_is_cut_says_how_much_is_missing() -> None:
 
 def test_a_text_that_no_file_can_hold_is_escaped() -> None:
     assert error_text(ValueError("bad file \udc80")) == "bad file \\udc80"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[1;31mred\x1b[0m and \x1b]8;;http://x\x07link\x1b]8;;\x1b\\", "red and link"),
+        ("bell \x07 nul \x00 csi \x9b", r"bell \x07 nul \x00 csi \x9b"),
+        ("tab\tline\nétoile ☆", "tab\tline\nétoile ☆"),
+    ],
+)
+def test_files_and_pages_have_no_control_characters(text: str, shown: str) -> None:
+    assert readable(text) == shown

@@ -9,7 +9,8 @@ from prefect import unmapped
 from prefect.utilities.annotations import quote
 from pydantic import BaseModel, SecretStr
 
-from prefect_anyrunner._outcomes.inputs import MAX_ARGUMENT, MAX_INPUTS, inputs_text
+from prefect_anyrunner._base.masked_repr import MAX_SHOWN
+from prefect_anyrunner._outcomes.inputs import MAX_INPUTS, inputs_text
 from tests.unit.fake_future import FakeFuture
 
 
@@ -58,7 +59,7 @@ def test_an_argument_is_shown_in_short(value: Any, text: str) -> None:
 def test_the_text_is_bounded() -> None:
     text = inputs_text({f"argument_{number}": "x" * 1000 for number in range(100)})
     assert len(text) == MAX_INPUTS
-    assert len(inputs_text({"x": [["y" * 500] * 50] * 50})) <= len("x=") + MAX_ARGUMENT
+    assert len(inputs_text({"x": [["y" * 500] * 50] * 50})) <= len("x=") + MAX_SHOWN
 
 
 @pytest.mark.parametrize(

@@ -317,3 +317,35 @@ def test_classes_of_main_come_back_as_themselves(tmp_path: Path) -> None:
     (tmp_path / "worker_module.py").write_text(WORKER_MODULE)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.returncode) == ("as expected\n", 0), done.stderr
+
+
+class Login:
+    def __init__(self, password: str) -> None:
+        self.password = password
+
+    def __repr__(self) -> str:
+        return f"Login(user='me', password={self.password!r})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"cannot copy https://me:{self.password}@host")
+
+
+@pytest.mark.parametrize(
+    "value", [Login("hunter2"), {"a": [Login("hunter2")]}, {Login("hunter2")}, {Login("hunter2"): 1}]
+)
+def test_a_value_that_cannot_travel_is_named_without_secrets(value: Any) -> None:
+    with pytest.raises(CannotTravel, match="Login") as caught:
+        dumps(value, what="argument 'login' of task 'load'")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("what", ["argument 'token' of task 'load'", "the result of task 'get_token'"])
+def test_a_secret_that_cannot_travel_is_hidden(what: str) -> None:
+    with pytest.raises(CannotTravel, match=r"the object is \*\*\*$"):
+        dumps(Refusing(), what=what)
+
+
+def test_the_user_can_hide_values_that_cannot_travel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANYRUNNER_INPUTS", "hide")
+    with pytest.raises(CannotTravel, match=r"the object is \*\*\*$"):
+        dumps(Refusing(), what="argument 'day' of task 'load'")
