@@ -15,10 +15,12 @@ MAX_PAGE = 60_000
 """Characters of one page. Tracebacks of the smallest groups are left out if it would be longer."""
 _IN_TABLE = 3
 """Number of runs of each group that the table of groups shows."""
-_TEXT_IN_TABLE = 100
+_TEXT_IN_TABLE = 60
 """Characters of a group's text in that table."""
+_WORD_IN_TABLE = 24
+"""Characters of one word of it: the newer UI of Prefect breaks lines between words only, and draws the rest over others."""
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~@!$])")
+_SPECIAL = re.compile(r"([\\`*{}\[\]<>#|~@!$]|(?<![^\W_])_|_(?![^\W_]))")  # in older UIs, links show \_ as it is
 _ADDRESS = re.compile(r"(https?|ftp)(:)(?=//)|(www)(\.)", re.I)
 
 
@@ -87,21 +89,21 @@ def _counts(digest: Digest) -> str:
 
 
 def _table(digest: Digest) -> str:
-    # The text comes last, because Prefect's older UI breaks no lines in a table.
-    rows = ["| | runs | blocked | where | first runs | what |", "| --- | ---: | ---: | --- | --- | --- |"]
+    # The text comes before the links, because Prefect's older UI breaks no lines and shows the first columns only.
+    rows = ["| | runs | blocked | what | where | first runs |", "| --- | ---: | ---: | --- | --- | --- |"]
     for number, group in enumerate(digest.groups, 1):
         runs = ", ".join(link(run.label, run.url) for run in group.runs[:_IN_TABLE])
         more = ", …" if group.count > _IN_TABLE else ""
         blocked = f"{group.blocked:,}" if group.blocked else ""
         where = code(group.where)
-        rows.append(f"| {number} | {group.count:,} | {blocked} | {where} | {runs}{more} | {_what(group)} |")
+        rows.append(f"| {number} | {group.count:,} | {blocked} | {_what(group)} | {where} | {runs}{more} |")
     if digest.more_groups:
-        rows.append(f"| | {digest.more_runs:,} | | | | in {digest.more_groups:,} other groups |")
+        rows.append(f"| | {digest.more_runs:,} | | in {digest.more_groups:,} other groups | | |")
     return "\n".join(rows)
 
 
 def _what(group: GroupFacts) -> str:
-    text = clipped(group.text, _TEXT_IN_TABLE)
+    text = clipped(" ".join(clipped(word, _WORD_IN_TABLE) for word in group.text.split()), _TEXT_IN_TABLE)
     return f"**{plain(group.kind)}**{f': {plain(text)}' if text else ''}"
 
 

@@ -41,7 +41,7 @@ def test_it_says_what_failed_where_and_which_runs() -> None:
     assert "of `nightly`, on `DaskTaskRunner, dask://?n_workers=4`, chosen by argument spec." in text
     run = rf"[load\[1\]](http://ui/runs/task-run/{root.task_run_id})"
     assert re.search(
-        rf"\| 1 \| 1 \| 1 \| `raised.py:\d+ in failed` \| {re.escape(run)} \| \*\*ValueError\*\*: no such day \|", text
+        rf"\| 1 \| 1 \| 1 \| \*\*ValueError\*\*: no such day \| `raised.py:\d+ in failed` \| {re.escape(run)} \|", text
     )
     assert r"Blocked by them: 1 (save\[2\])" in text
     assert "## 2. 1 x crashed\n" in text
@@ -66,6 +66,7 @@ def test_texts_of_users_are_no_markup_and_no_secrets() -> None:
         ("a|b\nc", r"a\|b c"),
         ("<b>&amp;", r"\<b\>&amp;amp;"),
         ("www.host http://host", r"www\.host http\://host"),
+        ("load_day _x_ __init__ 1_000", r"load_day \_x\_ \_\_init\_\_ 1_000"),
     ],
 )
 def test_plain_text(text: str, markdown: str) -> None:
@@ -97,7 +98,7 @@ def test_ten_thousand_failures_are_one_readable_page() -> None:
     text = page_of(Report(outcomes))
     assert len(text) <= MAX_PAGE
     assert text.startswith("# 10,000 of 10,000 task runs failed")
-    assert "| | 7,500 | | | | in 30 other groups |" in text
+    assert "| | 7,500 | | in 30 other groups | | |" in text
     assert "## 10. 250 x " in text
     assert text.count("\n") < 900
     assert max(map(len, text.splitlines())) < 1000
@@ -111,3 +112,11 @@ def test_a_page_of_many_waits_has_the_last_ones_and_counts_the_rest() -> None:
     assert len(text) <= MAX_PAGE
     assert text.startswith("# 0\n")
     assert text.endswith("\n---\n\nEarlier waits that failed, too: 10\n")
+
+
+def test_the_table_has_no_long_words_because_they_would_not_break() -> None:
+    path = "/data/" + "x" * 60
+    text = page_of(settled(FakeFuture().fails(failed(f"no file {path}"))))
+    (row,) = [line for line in text.splitlines() if line.startswith("| 1 |")]
+    assert f"no file {path[:23]}… |" in row
+    assert f"\n\nno file {path}\n\n" in text
