@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prefect_anyrunner._base.safe_text import readable
 from prefect_anyrunner._base.secrets import hide_in_prose
 from prefect_anyrunner._reports.digest import digest_of
 from prefect_anyrunner._reports.markdown import page
@@ -42,4 +43,5 @@ SUFFIXES = {
 
 def write_report(report: Report, path: Path) -> None:
     """Write a report to a file whose suffix is one of `SUFFIXES`. Raises `OSError`."""
-    path.write_text(FORMATS[SUFFIXES[path.suffix.lower()]](report), encoding="utf-8", errors="backslashreplace")
+    text = readable(FORMATS[SUFFIXES[path.suffix.lower()]](report))  # names of tasks and runs may hold anything
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -14,6 +14,7 @@ from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from prefect_anyrunner._base.safe_text import printable, readable
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._reports.advice import advice
 from prefect_anyrunner._reports.digest import Digest, GroupFacts, RunFacts, digest_of
@@ -37,7 +38,7 @@ def html_text(report: Report) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     title = f"{report.origin.flow_name or report.origin.flow_run_name}: " if report.origin is not None else ""
-    return f"""<!doctype html>
+    text = f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -64,6 +65,7 @@ def html_text(report: Report) -> str:
 </body>
 </html>
 """
+    return readable(printable(text))  # names of tasks and runs may hold anything
 
 
 @cache

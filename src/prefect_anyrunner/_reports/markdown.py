@@ -18,7 +18,7 @@ _IN_TABLE = 3
 _TEXT_IN_TABLE = 60
 """Characters of a group's text in that table."""
 _WORD_IN_TABLE = 24
-"""Characters of one word of it: the newer UI of Prefect breaks lines between words only, and draws the rest over others."""
+"""Characters of one word of it, because the newer UI of Prefect draws a longer one over other text."""
 
 _SPECIAL = re.compile(r"([\\`*{}\[\]<>#|~@!$]|(?<![^\W_])_|_(?![^\W_]))")  # in older UIs, links show \_ as it is
 _ADDRESS = re.compile(r"(https?|ftp)(:)(?=//)|(www)(\.)", re.I)

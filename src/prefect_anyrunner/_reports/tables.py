@@ -58,7 +58,7 @@ def csv_text(report: Report) -> str:
                 _cell(outcome.worker),
                 _cell(outcome.runner),
                 _cell(outcome.inputs),
-                type(error).__name__ if error is not None else "",
+                _cell(type(error).__name__ if error is not None else ""),
                 _cell(text_without_secrets(error)),
                 outcome.task_run_id or "",
                 address(outcome, pages),

@@ -223,6 +223,10 @@ def test_secrets_are_hidden_before_a_text_is_cut(text: str) -> None:
     shown = settle([failed(ValueError(text))])
     assert "hunter2" not in shown.to_json()
     assert "hunter2" not in FORMATS["text"](shown)
+    assert "hunter2" not in shown.summary()
+    with pytest.raises(TaskRunsFailed) as raised:
+        shown.raise_for_failures()
+    assert "hunter2" not in str(raised.value)  # it becomes the message of the flow run's state
 
 
 def test_an_error_that_answers_for_every_attribute_is_reported() -> None:

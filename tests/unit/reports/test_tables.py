@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import uuid
 from pathlib import Path
 from xml.etree import ElementTree
@@ -65,3 +66,35 @@ def test_the_suffix_decides_the_format(suffix: str, tmp_path: Path) -> None:
     made = report()
     write_report(made, tmp_path / f"report{suffix}")
     assert (tmp_path / f"report{suffix}").read_text() == FORMATS[SUFFIXES[suffix]](made)
+
+
+ODD = {
+    "colors": "\x1b[31mred\x1b[0m",
+    "lone surrogate": "bad file \udc80",
+    "end of CDATA": "a ]]> b",
+    "NUL": "a \x00 b",
+    "a megabyte": "x" * 1_000_000,
+    "many lines": "x\n" * 100_000,
+    "formula": '=HYPERLINK("http://x")',
+    "markup": "</script><b>",
+    "line ends": "\r\n\x0b\x85\u2028",
+}
+"""Texts that a file must hold all the same."""
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+def test_odd_texts_and_names_make_valid_files(odd: str, tmp_path: Path) -> None:
+    kind = type("=Odd", (ValueError,), {})
+    made = settled(FakeFuture(odd[:50]).fails(kind(odd)), FakeFuture("load").ends(1))
+    texts = {}
+    for suffix in SUFFIXES:
+        path = tmp_path / f"report{suffix}"
+        write_report(made, path)
+        texts[suffix] = path.read_bytes().decode()
+        assert re.findall(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]", texts[suffix]) == []
+    rows = list(csv.DictReader(io.StringIO(texts[".csv"], newline="")))
+    assert [row["status"] for row in rows] == ["failed", "completed"]
+    assert not any(row[cell].startswith("=") for row in rows for cell in ("task", "error", "text"))
+    assert [run["status"] for run in json.loads(texts[".json"])["outcomes"]] == ["failed", "completed"]
+    assert len(ElementTree.fromstring(texts[".xml"]).findall("*/testcase")) == 2
+    assert made.to_html().encode().count(b"<script") == 2
