@@ -6,6 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect import flow, runtime, task
@@ -35,6 +36,11 @@ async def waits_in_coroutine(folder: Path) -> None:
     await asyncio.Event().wait()
 
 
+@task
+def returns(folder: Path) -> None:
+    endless.submit(folder)
+
+
 @pytest.mark.parametrize("parent", [waits, waits_in_coroutine], ids=lambda each: each.name)
 @pytest.mark.parametrize("kind", OURS[1:])  # on threads all runs are runs of the flow
 def test_children_are_cancelled_with_their_parent(runner: TaskRunner[Any], parent: Any, tmp_path: Path) -> None:
@@ -51,3 +57,38 @@ def test_children_are_cancelled_with_their_parent(runner: TaskRunner[Any], paren
     flow_run_id, status = cancelling()
     assert status is Status.CANCELLED
     check_task_runs(flow_run_id, Cancelled=2)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_children_of_a_task_that_has_returned_are_cancelled_with_the_flow(
+    runner: TaskRunner[Any], kind: str, tmp_path: Path
+) -> None:
+    @flow(task_runner=runner)
+    def interrupted() -> None:
+        (tmp_path / "flow run").write_text(str(runtime.flow_run.id))
+        returns.submit(tmp_path)
+        until_there(tmp_path / "child runs")
+        while task_run_states(runtime.flow_run.id).total() < 2:
+            time.sleep(0.2)
+        raise KeyboardInterrupt  # as Ctrl-C does
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    # A process is killed before it can report that the task has returned, and Ray drops the report of a cancelled task.
+    expected = {"Cancelled": 2} if kind in ("process", "ray") else {"Completed": 1, "Cancelled": 1}
+    check_task_runs(UUID((tmp_path / "flow run").read_text()), **expected)
+    check_next_run(runner)
+
+
+def check_next_run(runner: TaskRunner[Any]) -> None:
+    """Check that a worker that has ended children is free for the next run."""
+
+    @task
+    def next_one(number: int) -> int:
+        return number
+
+    @flow(task_runner=runner)
+    def later() -> Any:
+        return settle(next_one.map(range(4))).results()
+
+    assert later() == [0, 1, 2, 3]

@@ -48,9 +48,7 @@ class FutureRunner(Protocol):
 
 
 _AT_ONCE = 0.2
-"""Longest single wait of a task, in seconds: nothing can interrupt its body inside one of Python's waits (rule K1)."""
-_PAUSE = 0.03
-"""Seconds between two such waits, when the body can be interrupted: longer than `interrupt` pauses between tries."""
+"""Longest single wait of a task, in seconds: the task's own timeout takes effect only between two of them."""
 
 
 class AwaitedFlag:
@@ -149,9 +147,8 @@ class AnyFuture(PrefectTaskRunFuture[R]):
     def _wait_until(self, end: float) -> None:
         at_once = _AT_ONCE if TaskRunContext.get() is not None else threading.TIMEOUT_MAX
         while not concurrent.futures.wait([self._done], max(0.0, min(end - time.monotonic(), at_once))).done:
-            if (left := end - time.monotonic()) <= 0:
+            if time.monotonic() >= end:
                 return
-            time.sleep(min(left, _PAUSE))
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """Return the value that the task returned.

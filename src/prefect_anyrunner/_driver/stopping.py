@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Sequence
-from concurrent.futures import wait
+import time
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from prefect.context import TaskRunContext
@@ -18,6 +18,7 @@ from prefect_anyrunner._driver.orphans import end_orphans
 from prefect_anyrunner._driver.run import Phase, Run
 from prefect_anyrunner._driver.stop_limit import StopLimit
 from prefect_anyrunner._publishing.runner_events import RunnerEvents
+from prefect_anyrunner._worker.interrupt import LOOK_SECONDS
 
 
 class Stopping:
@@ -80,19 +81,22 @@ class Stopping:
             self._ledger.end(run, cancelled(message))
         return {run.id for run in revoked}
 
-    def finish_children(self, *, stop: bool) -> None:
+    def finish_children(self, *, stop: Callable[[], bool]) -> None:
         """Wait until every run has ended, because the runs of a task do not outlive it on a worker (rules S1, N1).
 
-        `stop`: cancel them first. The runner of a task calls this; its worker serves other runs meanwhile.
+        They are cancelled once `stop()` is true. The runner of a task calls this; its worker serves other runs
+        meanwhile.
         """
-        while futures := [run.future for run in self._ledger.open_runs()]:
-            if stop:
-                self.cancel([future.task_run_id for future in futures], running=True)
+        stopped: set[UUID] = set()
+        while runs := self._ledger.open_runs():
+            if stop() and (more := [run.id for run in runs if run.id not in stopped]):
+                self.cancel(more, running=True)
+                stopped.update(more)
             with self._hooks.release_worker():
                 if self._hooks.waits_in_engine:
-                    self._hooks.wait_in_engine(futures, None)
+                    self._hooks.wait_in_engine([run.future for run in runs], LOOK_SECONDS)
                 else:
-                    wait([future.wrapped_future for future in futures])
+                    self._ledger.wait_idle(_seconds_left(LOOK_SECONDS))
 
     def finish(self, *, stop: bool, by_signal: bool) -> None:
         """Bring every run to its end when the flow run ends (rule E1).
@@ -163,3 +167,8 @@ class Stopping:
             end_orphans(self._ledger.lost_parents, self._events)
         except Exception:  # the runs of this flow itself have been reported
             self._logger.exception("Could not query the Prefect API for child task runs of crashed task runs.")
+
+
+def _seconds_left(seconds: float) -> Callable[[], float]:
+    end = time.monotonic() + seconds
+    return lambda: end - time.monotonic()

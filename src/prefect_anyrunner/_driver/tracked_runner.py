@@ -332,7 +332,7 @@ class TrackedRunner(SharedSettings, Settings, RunnerHooks):
         if stock is not None:
             stock()
 
-    def finish_children(self, *, stop: bool) -> list[Taken]:
+    def finish_children(self, *, stop: Callable[[], bool]) -> list[Taken]:
         """Wait until every run that was submitted here has ended; see `Stopping.finish_children`.
 
         Returns the ends that the API has not been seen to record. The flow's process takes care of them, because this

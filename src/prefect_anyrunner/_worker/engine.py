@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from prefect.client.schemas.objects import State, TaskRun
@@ -26,7 +27,14 @@ from prefect_anyrunner._prefect.private import ResultRecord, raise_if_suspended
 from prefect_anyrunner._prefect.states import put_engine_state
 from prefect_anyrunner._publishing.change import Change
 from prefect_anyrunner._worker.forks import end_if_forked
-from prefect_anyrunner._worker.interrupt import is_interruption, leave_body, run_async_body, run_body
+from prefect_anyrunner._worker.interrupt import (
+    async_sleep,
+    is_interruption,
+    leave_body,
+    run_async_body,
+    run_body,
+    sleep,
+)
 
 WHILE_RUNNING = "It was cancelled while it ran."
 """The message of the state of a run whose body was stopped."""
@@ -42,7 +50,7 @@ class StateEvents(Protocol):
 
 @dataclass
 class SyncEngine(SyncTaskRunEngine[Any, Any]):
-    """Prefect's task engine; `interrupt(claim)` stops the body that it runs, and nothing around the body."""
+    """Prefect's task engine; `interrupt(claim)` stops the body that it runs, and the wait for another attempt."""
 
     claim: str = ""
     events: StateEvents | None = None
@@ -53,6 +61,12 @@ class SyncEngine(SyncTaskRunEngine[Any, Any]):
         """Put `state` on the task run and publish it."""
         _set_state(self, state)
         return state
+
+    def wait_until_ready(self) -> None:
+        """Wait until the next attempt is due."""
+        if (seconds := _seconds_until_due(self)) > 0:
+            sleep(self.claim, seconds)
+        super().wait_until_ready()
 
     def call_task_fn(self, transaction: Transaction) -> Any:
         """Run the body, or read its result if an earlier run has stored it."""
@@ -98,6 +112,12 @@ class AsyncEngine(AsyncTaskRunEngine[Any, Any]):
         _set_state(self, state)
         return state
 
+    async def wait_until_ready(self) -> None:
+        """Wait until the next attempt is due."""
+        if (seconds := _seconds_until_due(self)) > 0:
+            await async_sleep(self.claim, seconds)
+        await super().wait_until_ready()
+
     async def call_task_fn(self, transaction: AsyncTransaction) -> Any:
         """Run the body, or read its result if an earlier run has stored it."""
         if transaction.is_committed():
@@ -138,6 +158,11 @@ def _set_state(engine: SyncEngine | AsyncEngine, state: State[Any]) -> None:
     engine.events.changed(Change(task_run, before, state, metadata, follows=engine.published))
     engine.published = True
     engine._telemetry.update_state(state)
+
+
+def _seconds_until_due(engine: SyncEngine | AsyncEngine) -> float:
+    due = engine.state.state_details.scheduled_time
+    return (due - datetime.now(UTC)).total_seconds() if due is not None else 0.0
 
 
 def run_sync(engine: SyncEngine) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, NamedTuple
 
@@ -23,13 +23,14 @@ from prefect.tasks import Task
 from prefect_anyrunner._base.environment import temporary_environment
 from prefect_anyrunner._base.errors import CannotTravel
 from prefect_anyrunner._prefect.models import restored
+from prefect_anyrunner._publishing.publisher import Taken
 from prefect_anyrunner._serialization.pickler import forget_additions
 from prefect_anyrunner._serialization.values import loads
 from prefect_anyrunner._worker.cache import ObjectCache, blobs
 from prefect_anyrunner._worker.contexts import EnteredContext, as_worker, contexts, load_context
 from prefect_anyrunner._worker.engine import AsyncEngine, SyncEngine, run_async, run_sync
 from prefect_anyrunner._worker.events import EventsOnWorker
-from prefect_anyrunner._worker.interrupt import is_interruption, leave_body
+from prefect_anyrunner._worker.interrupt import is_interruption, leave_body, stoppable
 from prefect_anyrunner._worker.messages import RunRequest, RunResult, WorkerHost
 from prefect_anyrunner._worker.results import not_started, pack, pack_crash, pack_failure
 from prefect_anyrunner._worker.sent_task import SentTask
@@ -84,17 +85,31 @@ def _run(entered: EnteredContext, host: WorkerHost, request: RunRequest, task_ru
     with _overridden(work.context_overrides), _environment(entered):
         raised = _run_engine(entered.run_async, request, work, task_run)
         flow = FlowRunContext.get()
-        finish = getattr(flow.task_runner, "finish_children", None) if flow is not None else None
-        unrecorded = ()
-        if finish is not None:  # the body's own runs end while this process can still report them (rule S1)
-            # Ray interrupts by a KeyboardInterrupt.
-            unrecorded = finish(stop=is_interruption(raised) or isinstance(raised, KeyboardInterrupt))
+        unrecorded = _finish_children(flow, request.claim, raised)
         result = pack(host, work.task, task_run, raised, claim=request.claim)._replace(unrecorded=unrecorded)
     if flow is not None:
         # Prefect keeps notes of each run for runs that the same process submits later; here no later run needs them.
         flow.run_results.clear()
         flow.task_run_assets.clear()
     return result
+
+
+def _finish_children(flow: FlowRunContext | None, claim: str, raised: BaseException | None) -> Sequence[Taken]:
+    """End the runs that a body has submitted, while this process can still report them (rule S1).
+
+    They are cancelled if `raised` has interrupted the body, or once `interrupt` asks its run to stop.
+    """
+    finish = getattr(flow.task_runner, "finish_children", None) if flow is not None else None
+    if finish is None:
+        return ()
+    while True:
+        asked = is_interruption(raised) or isinstance(raised, KeyboardInterrupt)  # Ray interrupts by it
+        try:
+            with stoppable(claim, asked=asked) as is_asked:
+                taken: Sequence[Taken] = finish(stop=is_asked)
+            return taken
+        except KeyboardInterrupt as exc:  # just before the block
+            raised = exc
 
 
 def run_here_as_sent(host: WorkerHost, request: RunRequest) -> RunResult:

@@ -21,7 +21,8 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
-from prefect_anyrunner._worker.interrupt import RETRY_SECONDS, interrupt_in_signal, is_unsafe
+from prefect_anyrunner._worker.interrupt import RETRY_SECONDS, interrupt_in_signal
+from prefect_anyrunner._worker.safe_places import is_unsafe
 
 _REAL = signal.SIGURG if sys.platform != "win32" else signal.SIGINT
 """The real signal: programs expect it to come for no reason, and hardly any has a handler for it."""
