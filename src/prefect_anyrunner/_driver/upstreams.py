@@ -42,6 +42,7 @@ class UpstreamWaiter:
         self._lock = threading.Lock()
         self._ready: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._stopped = False
 
     def watch(self, run: Run) -> None:
         """Find the upstream runs of `run`, and call `on_ready` once they have ended."""
@@ -67,26 +68,34 @@ class UpstreamWaiter:
                 future.add_done_callback(one_ended)
 
     def hand_over(self, run: Run) -> None:
-        """Call `on_ready` in the thread of this waiter."""
+        """Call `on_ready` in the thread of this waiter, or in the calling thread once the waiter has stopped."""
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name=f"{self._name}-upstreams", daemon=True)
-                self._thread.start()
-        self._ready.put(run)
+            if not self._stopped:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._serve, name=f"{self._name}-upstreams", daemon=True)
+                    self._thread.start()
+                self._ready.put(run)
+                return
+        self._call_on_ready(run)
 
     def stop(self) -> None:
-        """End the thread of this waiter, once no run is waiting."""
-        if self._thread is not None:
+        """End the thread of this waiter, because every run has ended."""
+        with self._lock:
+            self._stopped = True
+            thread, self._thread = self._thread, None
+        if thread is not None:
             self._ready.put(None)
-            self._thread.join()
-            self._thread = None
+            thread.join()
 
     def _serve(self) -> None:
         while (run := self._ready.get()) is not None:
-            try:
-                self._on_ready(run)
-            except BaseException as exc:  # an error here ends this run, never the thread
-                self._on_error(run, exc)
+            self._call_on_ready(run)
+
+    def _call_on_ready(self, run: Run) -> None:
+        try:
+            self._on_ready(run)
+        except BaseException as exc:  # an error here ends this run, never the thread
+            self._on_error(run, exc)
 
 
 def find_upstreams(parameters: dict[str, Any], wait_for: Any) -> list[Any]:
