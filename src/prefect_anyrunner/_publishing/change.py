@@ -76,9 +76,12 @@ class Change:
     def to_json(self) -> str:
         """Return the change as one line of JSON."""
         parts = {"task_run": self.task_run, "before": self.before, "state": self.state, "metadata": self.metadata}
-        return json.dumps(
-            {name: part.model_dump(mode="json", exclude_none=True) for name, part in parts.items() if part is not None}
-        )
+        packed: dict[str, Any] = {
+            name: part.model_dump(mode="json", exclude_none=True) for name, part in parts.items() if part is not None
+        }
+        if self.follows:
+            packed["follows"] = True
+        return json.dumps(packed)
 
     @classmethod
     def from_json(cls, line: str) -> Change:
@@ -90,6 +93,7 @@ class Change:
             State.model_validate(before) if before is not None else None,
             State.model_validate(parts["state"]),
             ResultRecordMetadata.model_validate(metadata) if metadata is not None else None,
+            parts.get("follows", False),
         )
 
     def emit(self) -> None:

@@ -37,10 +37,15 @@ class OpenChanges:
         (self._late if entry.due else self._now).append(entry)
         self._of_run.setdefault(entry.change.run_id, []).append(entry)
 
-    def end(self, run_id: UUID) -> None:
-        """Mark the changes of a run that has ended: those due later are left out, the others may be."""
-        for entry in self._of_run.pop(run_id, ()):
+    def end(self, run_id: UUID) -> bool:
+        """Mark the changes of a run that has ended: those due later are left out, the others may be.
+
+        Returns whether there are any.
+        """
+        entries = self._of_run.pop(run_id, [])
+        for entry in entries:
             entry.ended = True
+        return bool(entries)
 
     def next_due(self) -> float | None:
         """Return when the next later change is due, on the clock of `time.monotonic`."""

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 from uuid import UUID
 
@@ -97,11 +98,12 @@ class Publisher:
     def put(self, source: Source, change: Change, context: contextvars.Context | None = None) -> None:
         """Publish a change in any case. The end of a run is kept until the API has recorded it."""
         with self._state:
-            self._put(source, change, context)
             if change.is_end:
                 source.ends += 1
                 source.unrecorded += 1
-                self.forget_open(change.run_id)
+                if self._opens.end(change.run_id):  # the change that it follows may be left out
+                    change = replace(change, follows=False)
+            self._put(source, change, context)
             self._wake()
 
     def put_taken(self, source: Source, taken: Iterable[Taken]) -> None:
@@ -294,12 +296,12 @@ class Publisher:
 
     def _send_again(self, asked: list[Sent], missing: list[Change]) -> None:
         """Queue the missing changes again, because they were lost on their way; stop tracking the others."""
-        lost = {change.run_id for change in missing}
+        lost = {change.run_id: change for change in missing}
         self._let_go([sent for sent in asked if sent.change.run_id not in lost])
         for sent in self._sent.remove([sent for sent in asked if sent.change.run_id in lost]):
-            was_lost_twice = sent.change.run_id in self._sent_again
-            self._put(sent.source, sent.change.renewed() if was_lost_twice else sent.change)
-        self._sent_again |= lost
+            change = lost[sent.change.run_id]
+            self._put(sent.source, change.renewed() if change.run_id in self._sent_again else change)
+        self._sent_again |= lost.keys()
 
     def _let_go(self, recorded: list[Sent]) -> None:
         self.pace.add(self._sent.let_go(recorded))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +16,11 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateName,
     TaskRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 
 from prefect_anyrunner._base.status import Status
 from prefect_anyrunner._prefect.api import by_id
+from prefect_anyrunner._prefect.models import copy_with
 from prefect_anyrunner._prefect.states import status_of
 from prefect_anyrunner._publishing.change import Change
 
@@ -35,11 +38,26 @@ def count_recorded(client: SyncPrefectClient, changes: Iterable[Change]) -> int:
 
 
 def missing_ends(client: SyncPrefectClient, changes: Sequence[Change]) -> list[Change]:
-    """Return the ends among `changes` that the API has not recorded. Raises `httpx.HTTPError`."""
-    found = by_id(client, [change.run_id for change in changes])
+    """Return the ends among `changes` that the API has not recorded. Raises `httpx.HTTPError`.
+
+    The API ignores an end that is older than the state that it has: a worker that is being stopped may still publish
+    one. Such an end gets a later time.
+    """
+    states = {run.id: run.state for run in by_id(client, [change.run_id for change in changes])}
     # An end other than ours counts, too, because a user has set it.
-    ended = {run.id for run in found if status_of(run.state) is not Status.UNFINISHED}
-    return [change for change in changes if change.run_id not in ended]
+    return [
+        _later_than(states.get(change.run_id), change)
+        for change in changes
+        if status_of(states.get(change.run_id)) is Status.UNFINISHED
+    ]
+
+
+def _later_than(state: State[Any] | None, change: Change) -> Change:
+    if state is None or state.timestamp < change.state.timestamp:
+        return change
+    new = change.renewed()
+    after = state.timestamp + timedelta(microseconds=1)
+    return replace(new, state=copy_with(new.state, {"timestamp": after}), follows=False)
 
 
 def _kind(change: Change) -> tuple[StateType, str | None] | None:

@@ -57,6 +57,8 @@ class RunnerEvents:
         """Publish a change of the state of a run."""
         if new.run_id in self._left_out:
             return
+        if new.follows and self._mode in (Events.FINAL, Events.FAILURES):
+            new = replace(new, follows=False)  # because the change before may not be published
         self._start()
         if new.is_end:
             counted = self._mode is Events.FAILURES and new.state.is_completed()

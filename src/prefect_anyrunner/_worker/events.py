@@ -7,6 +7,7 @@ arrive. So the API never shows Completed for a run whose result is lost (rule S1
 from __future__ import annotations
 
 import contextvars
+from dataclasses import replace
 
 from prefect.client.schemas.objects import TaskRun
 
@@ -33,7 +34,7 @@ class EventsOnWorker:
             source = Source(EventOptions(self._mode, events_confirm=False))
             source.context = contextvars.copy_context()
             self._is_late = True
-            publisher().put_open(source, new.kept(), None, after=LATE_SECONDS)
+            publisher().put_open(source, replace(new.kept(), follows=False), None, after=LATE_SECONDS)
 
     def forget(self, task_run: TaskRun) -> None:
         """Drop changes that have not been published, because the run has ended."""

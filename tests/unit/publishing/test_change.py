@@ -41,11 +41,12 @@ def facts(some: Change) -> tuple[object, ...]:
         some.before.model_dump(mode="json") if some.before is not None else None,
         some.state.model_dump(mode="json"),
         some.metadata,
+        some.follows,
     )
 
 
 def test_a_change_is_the_same_after_it_was_packed() -> None:
-    original = ended(Failed(message="ValueError: row 7"))
+    original = replace(ended(Failed(message="ValueError: row 7")), follows=True)
     packed = original.pack()
     assert len(packed) < 1000
     assert facts(Change.unpack(packed)) == facts(original)
