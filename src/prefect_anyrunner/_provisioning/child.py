@@ -37,15 +37,20 @@ class Child:
         self.folder = Path(tempfile.mkdtemp(prefix="anyrunner-"))
         self._log = self.folder / "output.log"
         self._pipe, theirs = Pipe()
-        with theirs, self._log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module, str(theirs.fileno())],
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                **_with_pipe(theirs.fileno()),
-            )
+        try:
+            with theirs, self._log.open("wb") as output:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", module, str(theirs.fileno())],
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    **_with_pipe(theirs.fileno()),
+                )
+        except BaseException:  # nothing else knows the folder
+            self._pipe.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def send(self, message: Any) -> None:
         """Send a message. Raises OSError when the child has closed its end."""

@@ -36,7 +36,7 @@ from prefect_anyrunner._reports.render import MAX_MESSAGE, RECORDED_WHERE
 from prefect_anyrunner._reports.report import Report
 
 MAX_LOGS = 20
-"""Number of groups of failures whose tracebacks are looked for in the logs of their first runs."""
+"""Maximum number of groups of failures whose tracebacks are looked for in the logs of their first runs."""
 MAX_DEPTH = 50
 """Number of levels of upstream runs in which the root of a blocked run is looked for."""
 
@@ -58,12 +58,13 @@ def report_of(client: SyncPrefectClient, flow_run: FlowRun) -> Report:
         for index, outcome in enumerate(known.values())
     ]
     report = Report(outcomes, publishes=False)
-    found = [_add_log(client, group) for group in report.groups()[:MAX_LOGS] if group[0].status is Status.FAILED]
+    failed = [group for group in report.groups() if group[0].status is Status.FAILED]
+    has_tracebacks = all([_add_log(client, group) for group in failed[:MAX_LOGS]])
     return Report(
         outcomes,
         origin=_origin(client, flow_run),
         publishes=False,
-        notes=_notes(client, flow_run, report.counts, has_tracebacks=all(found)),
+        notes=_notes(client, flow_run, report.counts, groups=len(failed), has_tracebacks=has_tracebacks),
     )
 
 
@@ -164,7 +165,9 @@ def _origin(client: SyncPrefectClient, flow_run: FlowRun) -> Origin:
     )
 
 
-def _notes(client: SyncPrefectClient, flow_run: FlowRun, counts: Counter[Status], *, has_tracebacks: bool) -> list[str]:
+def _notes(
+    client: SyncPrefectClient, flow_run: FlowRun, counts: Counter[Status], *, groups: int, has_tracebacks: bool
+) -> list[str]:
     state = flow_run.state
     name = state.name if state is not None else "without a state"
     notes = [f"The flow run is {name}."]
@@ -182,4 +185,6 @@ def _notes(client: SyncPrefectClient, flow_run: FlowRun, counts: Counter[Status]
     notes.append(f"The API knows neither arguments nor workers nor places in a map of task runs.{where}")
     if not has_tracebacks:
         notes.append("Tracebacks come from the logs of task runs, and the API has none for some of them.")
+    if groups > MAX_LOGS:
+        notes.append(f"Tracebacks are shown for the {MAX_LOGS} largest of {groups} groups of failures.")
     return notes

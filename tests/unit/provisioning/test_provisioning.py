@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,13 @@ def test_end_of_a_child_is_reported_after_its_messages(start: Callable[[], Child
         assert str(ended.value) == how
         assert child.tail() == ["hello"]
         child.stop()
+
+
+def test_nothing_is_left_of_a_child_that_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ValueError, match="null byte"):
+        Child("some_child", {"NAME": "a value with \0"})
+    assert list(tmp_path.iterdir()) == []
 
 
 GUARDED = """
