@@ -149,7 +149,7 @@ def test_a_body_that_waits_again_and_again_is_interrupted_while_others_notify_it
     notifying = threading.Thread(target=notify)
     notifying.start()
     try:
-        for number in range(200):
+        for number in range(20):
             claim = f"waits again {number}"
             rounds.clear()
             thread, raised = run_in_thread(lambda claim=claim: run(body, claim))
