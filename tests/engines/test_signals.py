@@ -74,6 +74,7 @@ def test_an_existing_cluster_stops_what_a_killed_flow_had_started(
     run = Signalled(own_server, address, "wait", tmp_path, sleeps=(0.05, 100_000))
     try:
         run.wait_for("wait")
+        run.wait_until(lambda: len([*tmp_path.glob("runs-*")]) == 2)
         run.process.kill()
         run.process.wait()
         until = time.monotonic() + LONG
