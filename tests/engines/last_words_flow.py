@@ -13,7 +13,7 @@ from prefect_anyrunner import AnyTaskRunner, gather
 
 @task
 def say(flow_run_id: str, number: int) -> None:
-    get_run_logger().info(f"line {number}")
+    get_run_logger().critical(f"line {number}")  # which every level of the log lets through
     emit_event(event="anyrunner.test.said", resource={"prefect.resource.id": f"said.{flow_run_id}.{number}"})
 
 

@@ -312,7 +312,7 @@ def test_no_claim_of_a_group_stays_in_rays_store(ray_head: str) -> None:
     from prefect_anyrunner.backends.ray import RayTaskRunner
 
     def left() -> set[str]:
-        return {key for key in store.keys("") if "+" in key}
+        return {key for key in store.keys(store.job_prefix()) if "+" in key}
 
     @flow(task_runner=RayTaskRunner(events=EVENTS))
     def mapping() -> None:

@@ -14,22 +14,33 @@ import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.settings import PREFECT_LOGGING_LEVEL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+
+from prefect_anyrunner import use_runner
+from tests.engines.last_words_flow import saying
 
 SPECS = {
     "process": "process://?max_workers=2",
     "dask": "dask://?n_workers=2&threads_per_worker=1",
+    "ray": "ray://?num_cpus=2",
+    "ray that goes on": "ray://auto",
 }
+SLOW = [pytest.mark.ray, pytest.mark.slow]
+RUNNERS = ["process", "dask", pytest.param("ray", marks=SLOW), pytest.param("ray that goes on", marks=SLOW)]
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", RUNNERS)
 @pytest.mark.parametrize("count", [1, 20])
-def test_what_the_last_runs_said_is_in_the_api(name: str, count: int, prefect_server: str) -> None:
-    if name != "process":
-        pytest.importorskip({"dask": "distributed"}.get(name, name))
+def test_what_the_last_runs_said_is_in_the_api(
+    name: str, count: int, prefect_server: str, request: pytest.FixtureRequest
+) -> None:
+    pytest.importorskip({"dask": "distributed", "process": "pebble"}.get(name, "ray"))
+    head = {"RAY_ADDRESS": request.getfixturevalue("ray_head")} if SPECS[name] == "ray://auto" else {}
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("last_words_flow.py")), str(count)],
         env={
             **os.environ,
+            **head,
             "ANYRUNNER": SPECS[name],
             "PREFECT_LOGGING_TO_API_ENABLED": "true",
             "PREFECT_LOGGING_LEVEL": "INFO",
@@ -38,9 +49,22 @@ def test_what_the_last_runs_said_is_in_the_api(name: str, count: int, prefect_se
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    flow_run_id = done.stdout.split()[-1]
-    assert lines(flow_run_id) == sorted(f"line {number}" for number in range(count)), done.stderr
-    assert said(flow_run_id, count) == {f"said.{flow_run_id}.{number}" for number in range(count)}, done.stderr
+    check(done.stdout.split()[-1], count, done.stderr)
+
+
+@pytest.mark.ray
+def test_ray_workers_send_what_was_said_when_they_are_asked_to(ray_head: str) -> None:
+    from prefect_anyrunner.backends._ray.last_words import request_all
+
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: True, PREFECT_LOGGING_LEVEL: "INFO"}), use_runner("ray"):
+        flow_run_id = saying(20)
+        request_all()
+    check(flow_run_id, 20)
+
+
+def check(flow_run_id: str, count: int, output: str = "") -> None:
+    assert lines(flow_run_id) == sorted(f"line {number}" for number in range(count)), output
+    assert said(flow_run_id, count) == {f"said.{flow_run_id}.{number}" for number in range(count)}, output
 
 
 def lines(flow_run_id: str) -> list[str]:

@@ -55,13 +55,18 @@ def test_auto_is_what_the_environment_says(ray_head: str, monkeypatch: pytest.Mo
     assert doubled(runner(address="auto")) == [2, 4]
 
 
+def waits_for(path: Path) -> str:
+    """Return an expression that is not evaluated before there is a file."""
+    there = f"__import__('pathlib').Path({str(path)!r})"
+    return f"__import__({files.__name__!r}, fromlist=['']).until_there({there})"
+
+
 def test_worker_that_does_not_answer_holds_up_no_submit(
     ray_head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prefect_anyrunner.backends import ray as ray_backend
 
-    path = f"__import__('pathlib').Path({str(tmp_path / 'go on')!r})"
-    expression = f"__import__({files.__name__!r}, fromlist=['']).until_there({path})"
+    expression = waits_for(tmp_path / "go on")
     monkeypatch.setattr(ray_backend, "_PROBE_SECONDS", 0.1)
     monkeypatch.setattr(ray_backend, "probe_expression", lambda *_, **__: expression)
     monkeypatch.setattr(ray_backend, "user_modules", lambda: {files.__name__: files})
@@ -70,3 +75,18 @@ def test_worker_that_does_not_answer_holds_up_no_submit(
         assert doubled(mine) == [2, 4]
     (tmp_path / "go on").touch()
     assert found.texts == ["No Ray worker answered within 0.1 seconds which modules it has."]
+
+
+def test_check_of_a_worker_that_does_not_answer_ends(
+    ray_head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect_anyrunner.backends import ray as ray_backend
+
+    monkeypatch.setattr(ray_backend, "_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(ray_backend, "probe_expression", lambda *_: waits_for(tmp_path / "go on"))
+    with (
+        runner(address=ray_head) as mine,
+        pytest.raises(EngineUnreachable, match=r"No Ray worker answered within 0\.1"),
+    ):
+        mine.workers()
+    (tmp_path / "go on").touch()

@@ -26,8 +26,9 @@ from prefect_anyrunner._worker.contexts import current_worker, own_runner
 from prefect_anyrunner.backends._no_workers import WorkerWatch
 from prefect_anyrunner.backends._ray.addresses import OWN, version_skew
 from prefect_anyrunner.backends._ray.channel import RayChannel
-from prefect_anyrunner.backends._ray.connection import Connection, check_same, join, leave
+from prefect_anyrunner.backends._ray.connection import Connection, check_same, in_worker, join, leave
 from prefect_anyrunner.backends._ray.greeting import greet
+from prefect_anyrunner.backends._ray.store import job_prefix
 from prefect_anyrunner.backends._ray.waiting import wait_in_ray
 
 _PROBE_SECONDS = 60.0
@@ -73,7 +74,8 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         self.use_shared(**shared)
         self.connect_timeout = connect_timeout
         self.worker_timeout = worker_timeout
-        self._nested = False
+        self._nested = False  # started by a task of ours, on its worker
+        self._in_worker = False  # started by any Ray task
         self._connection: Connection | None = None
         self._channel: RayChannel | None = None
         self._beginning = threading.Lock()  # held by the thread that probes a worker or starts the watch
@@ -98,7 +100,9 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
             self._connection = self._connect()
         TaskRunner.__enter__(self)
         self._workers_probed = False
-        self._channel = RayChannel(self, f"{os.urandom(8).hex()}.", self._is_connected, self._connection_lost)
+        self._in_worker = in_worker()
+        prefix = job_prefix() if self._connection is None else self._connection.prefix
+        self._channel = RayChannel(self, f"{prefix}{os.urandom(8).hex()}.", self._is_connected, self._connection_lost)
 
     def _check_ray_of_worker(self) -> None:
         """Raise EngineUnreachable if a flow that a Ray task calls asks for another Ray, since a process uses one."""
@@ -190,12 +194,9 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         if not own:
             return
         here = running(*self.both_sides)
-        evaluate: Any = ray.remote(lambda text: eval(text)).options(num_cpus=0, max_retries=0)
-        reference = evaluate.remote(probe_expression(here, modules=tuple(own)))
         try:
-            missing = check_answer("A Ray worker", ray.get(reference, timeout=_PROBE_SECONDS), here)
+            missing = check_answer("A Ray worker", _ask_worker(probe_expression(here, modules=tuple(own))), here)
         except ray.exceptions.GetTimeoutError:
-            ray.cancel(reference)
             missing = set(own)  # they are of use on every worker, while without them a run may fail
             self.logger.warning("No Ray worker answered within %g seconds which modules it has.", _PROBE_SECONDS)
         if missing:
@@ -237,11 +238,16 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
         self._started_channel().delete_blobs(digests)
 
     def workers(self) -> str:
-        """Return the number of CPUs, each of which runs one task at a time, after checking a worker's versions."""
+        """Return the number of CPUs, each of which runs one task at a time, after checking a worker's versions.
+
+        Raises EngineUnreachable if no worker answers.
+        """
         resources: Any = ray.cluster_resources
-        evaluate: Any = ray.remote(lambda text: eval(text)).options(num_cpus=0, max_retries=0)
         here = running(*self.both_sides)
-        check_answer("A Ray worker", ray.get(evaluate.remote(probe_expression(here))), here)
+        try:
+            check_answer("A Ray worker", _ask_worker(probe_expression(here)), here)
+        except ray.exceptions.GetTimeoutError:
+            raise EngineUnreachable(f"No Ray worker answered within {_PROBE_SECONDS:g} seconds.") from None
         return f"{resources().get('CPU', 0):g} CPUs, of which each runs a task, and workers whose versions fit"
 
     def release_worker(self) -> AbstractContextManager[None]:
@@ -250,12 +256,23 @@ class RayTaskRunner(RemoteRunner, prefect_ray.RayTaskRunner[Any]):  # type: igno
 
     @property
     def waits_in_engine(self) -> bool:
-        """Whether a task uses this runner: Ray frees the CPU of a task only while that task itself waits for Ray."""
-        return self._nested
+        """Whether a Ray task uses this runner: Ray frees its CPU only while that task itself waits for Ray."""
+        return self._in_worker
 
     def wait_in_engine(self, futures: Sequence[AnyFuture[Any]], timeout: float | None) -> None:
         """Free the CPU of the calling task until one of `futures` has ended, for `timeout` seconds at most (N1)."""
         wait_in_ray(self.ledger, futures, timeout)
+
+
+def _ask_worker(expression: str) -> Any:
+    """Return what any worker evaluates `expression` to. Raises ray.exceptions.GetTimeoutError if none answers."""
+    evaluate: Any = ray.remote(lambda text: eval(text)).options(num_cpus=0, max_retries=0)
+    reference = evaluate.remote(expression)
+    try:
+        return ray.get(reference, timeout=_PROBE_SECONDS)
+    except ray.exceptions.GetTimeoutError:
+        ray.cancel(reference)
+        raise
 
 
 def build(address: str | None, options: Mapping[str, Any]) -> TaskRunner[Any]:

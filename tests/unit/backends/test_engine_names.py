@@ -73,6 +73,8 @@ FUNCTIONS = {
         "ray.experimental.internal_kv:_internal_kv_list": {"prefix", "namespace"},
         "ray.experimental.internal_kv:_internal_kv_del": {"key", "del_by_prefix", "namespace"},
         "ray.runtime_context:get_runtime_context": set(),
+        "ray.runtime_context:RuntimeContext.get_job_id": set(),
+        "ray:WORKER_MODE": set(),
         "ray.core.generated.ray_client_pb2_grpc:RayletDriverServicer.ClusterInfo": set(),
         "ray.util.client:ray.get_context": set(),
     },

@@ -6,11 +6,10 @@ import pickle
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import ray
-from prefect_ray.context import RemoteOptionsContext
 
 from prefect_anyrunner._base.claims import REVOKED
 from prefect_anyrunner._base.errors import EngineUnreachable
@@ -22,7 +21,7 @@ from prefect_anyrunner._driver.tracked_runner import TrackedRunner
 from prefect_anyrunner._worker.batch import BATCH_PATIENCE
 from prefect_anyrunner._worker.messages import RunResult
 from prefect_anyrunner.backends._ray import store
-from prefect_anyrunner.backends._ray.batch import RayBatch
+from prefect_anyrunner.backends._ray.batch import RayBatch, by_options
 from prefect_anyrunner.backends._ray.losses import how_lost, missing_package
 from prefect_anyrunner.backends._ray.worker import run_batch
 
@@ -30,6 +29,8 @@ _POLL_SECONDS = BATCH_PATIENCE
 """Poll interval, in seconds, for updates of batches that take long."""
 _RETRY_SECONDS = 10.0
 """Poll interval, in seconds, after a failed poll."""
+_MOST_DELETIONS = 1000
+"""Number of deletions in Ray's store that may wait until nothing else is to do, because each is a message."""
 _UPDATE = "update."
 
 
@@ -53,6 +54,7 @@ class RayChannel:
         self._functions: dict[tuple[tuple[str, str], ...], Any] = {}
         self._revoked: set[RayBatch] = set()
         self._in_flight: set[RayBatch] = set()
+        self._deletions: list[Callable[[], None]] = []  # of claims that nobody needs any more
         self._lock = threading.Lock()
         self._claims_lock = threading.Lock()
         self._inbox: queue.SimpleQueue[tuple[RayBatch, Any] | None] = queue.SimpleQueue()
@@ -97,7 +99,7 @@ class RayChannel:
             if not self.used:
                 self.used = True
                 self._thread.start()
-        for options, same in _by_options(runs):
+        for options, same in by_options(runs):
             # A task that asks for resources of its own is placed by itself.
             unsent = [Sending(run, "", run.request) for run in same if run.request is not None]
             batches = [[one] for one in unsent] if options else self._batcher.split(unsent, self._count_cpus)
@@ -162,14 +164,15 @@ class RayChannel:
         next_poll = 0.0
         while True:
             try:
-                ended = self._inbox.get(timeout=_POLL_SECONDS)
+                ended = self._inbox.get(timeout=0 if self._deletions else _POLL_SECONDS)
             except queue.Empty:
-                pass
+                self._delete(at_most=1)
             else:
                 if ended is None:
                     return
                 self._on_batch_end(*ended)
                 del ended
+                self._delete(at_most=len(self._deletions) - _MOST_DELETIONS)
             if (now := time.monotonic()) <= next_poll:
                 continue
             if not self._is_connected():  # somebody called ray.shutdown(), after which Ray ends none of its tasks
@@ -182,10 +185,7 @@ class RayChannel:
         try:
             self._take_in_end(batch, future)
         except BaseException as exc:
-            left = batch.left().values()
-            if not left:  # no run will report the error
-                self._runner.logger.warning("Could not tidy up Ray's key-value store.", exc_info=True)
-            for run in left:
+            for run in batch.left().values():
                 self._on_lost(run, f"its result could not be collected: {exc!r}", cause=exc)
 
     def _take_in_end(self, batch: RayBatch, future: Any) -> None:
@@ -196,16 +196,27 @@ class RayChannel:
             problem = exc
         else:
             self._take_in(batch, update)
-        if len(batch.runs) > 1:
-            if problem is not None or update.followed:
-                try:
-                    self._read_update(batch)
-                except Exception as exc:
-                    problem = problem or exc
-            if not batch.left():  # no worker is left that could claim one of them
-                store.delete_all(batch.claims)
+        if len(batch.runs) > 1 and (problem is not None or update.followed):
+            try:
+                self._read_update(batch)
+            except Exception as exc:
+                problem = problem or exc
         if left := batch.left():
             self._resolve_from_claims(batch, left, problem)
+        elif problem is None:  # otherwise, a worker that Ray has lost may still ask for a claim
+            self._deletions.append(batch.deletion_of_claims())
+
+    def _delete(self, at_most: int) -> None:
+        """Make deletions that wait. If one fails, the others are left to the end of the flow run."""
+        try:
+            while self._deletions and at_most > 0:
+                at_most -= 1
+                delete = self._deletions.pop()
+                if self._is_connected():
+                    delete()
+        except Exception:
+            self._deletions.clear()
+            self._runner.logger.warning("Could not tidy up Ray's key-value store.", exc_info=True)
 
     def _poll_updates(self) -> bool:
         """Process the updates that workers have left; return whether the store could be read."""
@@ -324,21 +335,6 @@ class RayChannel:
                 return
         if self._is_connected():
             _cancel(batch)
-
-
-def _by_options(runs: Iterable[Run]) -> Iterator[tuple[dict[str, Any], list[Run]]]:
-    """Yield neighbours that have the same remote options together."""
-    options: dict[str, Any] = {}
-    same: list[Run] = []
-    for run in runs:
-        own = run.context.run(lambda: dict(RemoteOptionsContext.get().current_remote_options))
-        if same and own != options:
-            yield options, same
-            same = []
-        options = own
-        same.append(run)
-    if same:
-        yield options, same
 
 
 def _cancel(batch: RayBatch) -> None:

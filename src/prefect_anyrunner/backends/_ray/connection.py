@@ -17,12 +17,16 @@ from ray.runtime_context import get_runtime_context  # unlike `ray.get_runtime_c
 from prefect_anyrunner._base.environment import restore_environment
 from prefect_anyrunner._base.errors import EngineUnreachable
 from prefect_anyrunner.backends._ray.addresses import OWN, connected_to, is_same, set_token
+from prefect_anyrunner.backends._ray.last_words import request_all
 from prefect_anyrunner.backends._ray.signals import signals_kept
+from prefect_anyrunner.backends._ray.store import job_prefix
 
 _lock = threading.Lock()
 _current: Connection | None = None
 _environment: dict[str, str | None] = {}
 """Environment variables that have changed since Ray started here, with their values before."""
+_START_LIMIT = "RAY_raylet_start_wait_time_s", "120"
+"""The setting of Ray that says how many seconds it may take to start. Its default, 30, is too few on a busy machine."""
 
 
 class Connection:
@@ -33,6 +37,7 @@ class Connection:
         self.users = 0
         self._ended = ended
         self._identity = _identity()
+        self.prefix = job_prefix()  # of keys in Ray's store
 
     def lasts(self) -> bool:
         """Return whether the process is still connected to the same Ray: anybody may call `ray.shutdown()`."""
@@ -42,9 +47,10 @@ class Connection:
             return False
 
     def end(self) -> None:
-        """Stop Ray if it was started here and nobody has stopped it yet."""
+        """Stop Ray if it was started here and nobody has stopped it yet, after its workers have sent their logs."""
         try:
             if self.ours and self.lasts():
+                request_all()
                 with signals_kept():
                     ray.shutdown()
         finally:
@@ -83,6 +89,11 @@ def leave(connection: Connection) -> None:
                 restore_environment(_environment)
 
 
+def in_worker() -> bool:
+    """Return whether this process is a worker of Ray, where a task that waits for Ray frees its CPU."""
+    return bool(get_runtime_context().worker.mode == ray.WORKER_MODE)
+
+
 def check_same(address: str) -> None:
     """Raise EngineUnreachable if this process is connected to another Ray than the one at `address`."""
     wanted = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
@@ -105,6 +116,7 @@ def _started(start: Callable[[], Any], *, own: bool) -> Connection:
         with signals_kept():
             if own:
                 set_token()
+                os.environ.setdefault(*_START_LIMIT)
             _in_lasting_thread(start, ended)
             _note_environment(before)
             return Connection(ours=True, ended=ended)

@@ -3,6 +3,7 @@
     claim    the owner of a body, or a mark that no one may ever run it: the first to put it owns it. In a batch it also
              holds the results of the runs before, which have ended even if the worker dies now.
     update   the results of a batch that takes long, and the runs that its worker returns.
+    address  where a worker waits for the request to send its logs and events.
 
 Ray itself delivers the results that no update contained, when the batch has ended.
 """
@@ -10,14 +11,17 @@ Ray itself delivers the results that no update contained, when the batch has end
 from __future__ import annotations
 
 import pickle
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ray.experimental import internal_kv
+from ray.runtime_context import get_runtime_context
 
 from prefect_anyrunner._base.claims import REVOKED
 from prefect_anyrunner._worker.messages import RunResult
 
-_NAMESPACE = b"prefect_anyrunner"
+# Ray keeps the functions of a job here, and deletes all keys with their beginning when the job has ended. So what a
+# killed process leaves behind goes away as well.
+_NAMESPACE = b"fun"
 _END_OF_OWNER = b"\n"
 
 ClaimedResult = tuple[str, RunResult]
@@ -30,6 +34,14 @@ class BatchUpdate(NamedTuple):
     results: list[ClaimedResult]
     withdrawn: list[str]
     followed: bool = False
+
+
+def job_prefix() -> str:
+    """Return the beginning of the keys that Ray deletes when the job of this process has ended, however it has ended.
+
+    A process that connects to Ray is a job, and the workers that run its tasks belong to it.
+    """
+    return f"RemoteFunction:{get_runtime_context().get_job_id()}:anyrunner."
 
 
 def put_claim(claim: str, owner: str, results: list[ClaimedResult] | None = None) -> bool:
@@ -52,16 +64,24 @@ def read_claim(claim: str) -> tuple[str, list[ClaimedResult]]:
 
 def put_update(key: str, update: BatchUpdate) -> None:
     """Leave an update for the flow's process."""
-    internal_kv._internal_kv_put(key, pickle.dumps(update, pickle.HIGHEST_PROTOCOL), namespace=_NAMESPACE)
+    put(key, update)
 
 
 def read_update(key: str) -> BatchUpdate | None:
     """Return the update that a worker left under `key`, or None."""
-    found = _get(key)
-    if found is None:
-        return None
-    update: BatchUpdate = pickle.loads(found)
+    update: BatchUpdate | None = read(key)
     return update
+
+
+def put(key: str, value: Any) -> None:
+    """Keep a value that can be pickled under `key`."""
+    internal_kv._internal_kv_put(key, pickle.dumps(value, pickle.HIGHEST_PROTOCOL), namespace=_NAMESPACE)
+
+
+def read(key: str) -> Any:
+    """Return the value under `key`, or None."""
+    found = _get(key)
+    return None if found is None else pickle.loads(found)
 
 
 def keys(prefix: str) -> set[str]:

@@ -15,6 +15,7 @@ from prefect_anyrunner._worker.messages import RunRequest, process_name
 from prefect_anyrunner._worker.results import not_started
 from prefect_anyrunner._worker.run import run_request
 from prefect_anyrunner.backends._ray.cancelling import cancellable
+from prefect_anyrunner.backends._ray.last_words import offer
 from prefect_anyrunner.backends._ray.store import BatchUpdate, ClaimedResult, put_claim, put_update, read_claim
 
 
@@ -101,6 +102,8 @@ def run_batch(update_key: str, work: bytes, blobs: dict[str, list[Any]]) -> byte
     """Run the requests in `work` one after the other; return their results and the claims of those that are left."""
     requests = [RunRequest(*fields) for fields in pickle.loads(work)]
     host = RayHost(blobs)
+    with suppress(Exception):  # without it, runs run all the same
+        offer()
     batch = Batch(requests)
     updates = UpdateWriter(batch, update_key)
     if len(requests) > 1:
