@@ -130,14 +130,12 @@ def _started(start: Callable[[], Any], *, own: bool) -> Connection:
 
 
 def _in_lasting_thread(start: Callable[[], Any], ended: threading.Event) -> None:
-    """Call `start` in a thread that lives until `ended` is set, or in the main thread.
+    """Call `start` in a thread that lives until `ended` is set.
 
     Linux kills the processes of a Ray as soon as the thread that started them ends, and the thread of a flow may end
-    before other flows that use the same Ray.
+    before other flows that use the same Ray. In the main thread, Ray would replace the handler of SIGTERM by one that
+    leaves the start half done.
     """
-    if threading.current_thread() is threading.main_thread():
-        start()
-        return
     result: Future[None] = Future()
 
     def run() -> None:
