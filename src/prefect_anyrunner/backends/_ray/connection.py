@@ -5,10 +5,12 @@ Task runners of several flow runs use it at once. A connection that the user's o
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -25,6 +27,9 @@ _lock = threading.Lock()
 _current: Connection | None = None
 _environment: dict[str, str | None] = {}
 """Environment variables that have changed since Ray started here, with their values before."""
+_LOGGERS = "ray._private.worker", "ray._private.authentication.authentication_token_setup"
+_NO_NEWS = "SIGTERM handler is not set", "Token authentication is enabled"
+"""Beginnings of warnings of these loggers that say what this module does on purpose."""
 _START_LIMIT = "RAY_raylet_start_wait_time_s", "120"
 """The setting of Ray that says how many seconds it may take to start. Its default, 30, is too few on a busy machine."""
 
@@ -117,7 +122,8 @@ def _started(start: Callable[[], Any], *, own: bool) -> Connection:
             if own:
                 set_token()
                 os.environ.setdefault(*_START_LIMIT)
-            _in_lasting_thread(start, ended)
+            with _without_warnings():
+                _in_lasting_thread(start, ended)
             _note_environment(before)
             return Connection(ours=True, ended=ended)
     except BaseException:
@@ -127,6 +133,23 @@ def _started(start: Callable[[], Any], *, own: bool) -> Connection:
         _note_environment(before)
         restore_environment(_environment)
         raise
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Leave out, in a block, what Ray warns of and what is as it should be: where it starts, and its token."""
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(_NO_NEWS)
+
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addFilter(is_news)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_news)
 
 
 def _in_lasting_thread(start: Callable[[], Any], ended: threading.Event) -> None:
