@@ -87,6 +87,7 @@ def test_a_server_that_stands_still_loses_nothing(own_server: OwnServer, spec: s
     assert own_server.states(run.flow_run_id) == {"Completed": 200}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", RUNNERS)
 def test_a_server_that_answers_503_for_a_while_gets_the_rest_later(own_server: OwnServer, spec: str) -> None:
     run = Flow(own_server, spec, "in_two_halves", 200)

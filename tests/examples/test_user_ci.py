@@ -25,6 +25,7 @@ def test_on_thread_and_process(prefect_server: str, tmp_path: Path) -> None:
     assert "4 passed" in run(tmp_path, "thread,process")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "engine", [pytest.param("dask", marks=pytest.mark.dask), pytest.param("ray", marks=pytest.mark.ray)]
 )
