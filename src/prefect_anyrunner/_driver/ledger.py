@@ -110,18 +110,6 @@ class RunLedger:
                     sendings.append(_sending(run))
         return sendings
 
-    def resend(self, runs: Iterable[Run]) -> list[Sending]:
-        """Give runs that are SENT new claims, to send them once more; leave out those that were revoked."""
-        sendings = []
-        with self._lock:
-            for run in runs:
-                if run.phase is Phase.SENT and not run.revoked:
-                    run.sends += 1
-                    run.claim = f"{run.id.hex}.{run.sends}"
-                    run.handle = None
-                    sendings.append(_sending(run))
-        return sendings
-
     def send_again(self, run: Run, *, counts_as_rerun: bool) -> bool:
         """Move a run that the engine lost back to READY; return False if it has ended or was revoked."""
         with self._lock:

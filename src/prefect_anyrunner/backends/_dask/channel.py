@@ -213,8 +213,10 @@ class DaskChannel:
     def _on_withdrawn(self, claims: set[str]) -> None:
         """Send each run by itself that a worker returned because its batch took too long."""
         # Under new claims: the scheduler has revoked these, because Dask may yet run the whole batch on another worker.
+        ledger = self._runner.ledger
         with self._claims_lock:
-            sendings = self._runner.ledger.resend(self._runner.ledger.claimed_by(claims))
+            returned = [run for run in ledger.claimed_by(claims) if ledger.send_again(run, counts_as_rerun=False)]
+            sendings = ledger.send(returned)
         self._send(sendings, unbatched=True)
 
     def _on_worker_died(self, worker: str, claims: set[str], memory: int | None) -> None:

@@ -236,7 +236,8 @@ class RayChannel:
 
     def _read_update(self, batch: RayBatch) -> None:
         """Process the early update of a batch, whose worker has at most one run from then on."""
-        if batch.unbatched or (update := store.read_update(batch.update_key)) is None:
+        update: store.BatchUpdate | None = None if batch.unbatched else store.read(batch.update_key)
+        if update is None:
             return
         self._take_in(batch, update)
         with self._lock:

@@ -62,17 +62,6 @@ def read_claim(claim: str) -> tuple[str, list[ClaimedResult]]:
     return owner.decode(), pickle.loads(noted) if noted else []
 
 
-def put_update(key: str, update: BatchUpdate) -> None:
-    """Leave an update for the flow's process."""
-    put(key, update)
-
-
-def read_update(key: str) -> BatchUpdate | None:
-    """Return the update that a worker left under `key`, or None."""
-    update: BatchUpdate | None = read(key)
-    return update
-
-
 def put(key: str, value: Any) -> None:
     """Keep a value that can be pickled under `key`."""
     internal_kv._internal_kv_put(key, pickle.dumps(value, pickle.HIGHEST_PROTOCOL), namespace=_NAMESPACE)

@@ -16,7 +16,7 @@ from prefect_anyrunner._worker.results import not_started
 from prefect_anyrunner._worker.run import run_request
 from prefect_anyrunner.backends._ray.cancelling import cancellable
 from prefect_anyrunner.backends._ray.last_words import offer
-from prefect_anyrunner.backends._ray.store import BatchUpdate, ClaimedResult, put_claim, put_update, read_claim
+from prefect_anyrunner.backends._ray.store import BatchUpdate, ClaimedResult, put, put_claim, read_claim
 
 
 class RayHost:
@@ -93,7 +93,7 @@ class UpdateWriter:
             self._withdrawn += self._batch.withdraw()
             if not (self._results or self._withdrawn):
                 return
-            put_update(self._key, BatchUpdate(self._results, self._withdrawn))
+            put(self._key, BatchUpdate(self._results, self._withdrawn))
             # Only now, because the end reports the results of an update that failed.
             self._followed, self._results, self._withdrawn = True, [], []
 
