@@ -51,15 +51,22 @@ class OwnServer:
         """End it as usual."""
         self._stack.close()
 
-    def pause(self) -> None:
-        """Stop it by SIGSTOP: connections to it stay open, and nothing answers."""
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Have it killed before a block, and started again, on its database, after it."""
+        self.kill()
+        yield
+        self.start()
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Have it stopped by SIGSTOP in a block: connections to it stay open, and nothing answers."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        """Let it go on after `pause`."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     @contextmanager
     def unavailable(self) -> Iterator[threading.Event]:
@@ -82,8 +89,7 @@ class OwnServer:
             def log_message(self, *_: Any) -> None:
                 """Log nothing."""
 
-        self.kill()
-        with ThreadingHTTPServer(("127.0.0.1", self._port), Refusing) as proxy:
+        with self.away(), ThreadingHTTPServer(("127.0.0.1", self._port), Refusing) as proxy:
             thread = threading.Thread(target=proxy.serve_forever)
             thread.start()
             try:
@@ -91,7 +97,6 @@ class OwnServer:
             finally:
                 proxy.shutdown()
                 thread.join()
-        self.start()
 
     def states(self, flow_run_id: str) -> Counter[str]:
         """Return how many task runs of a flow run are in which state, by its name."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines.own_server import OwnServer
-from tests.engines.test_published import LONG, SLOW, Flow
+from tests.engines.published import LONG, SLOW, Flow
 
 RUNNERS = [
     "thread://?max_workers=2",

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from prefect_anyrunner._provisioning.server import free_port
 from tests.engines.own_server import OwnServer
-from tests.engines.test_published import RUNNERS, Flow
+from tests.engines.published import RUNNERS, check_both_halves
 
 _PROGRAMS = Path(shutil.which("pg_ctl") or max(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), default=""))
 
@@ -39,6 +40,15 @@ class PostgreSQL:
     def stop(self) -> None:
         """End it without goodbyes: open connections break, and transactions are lost."""
         self._run("pg_ctl", "stop", "-m", "immediate", "-D", str(self._data))
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Have it end before a block and come back after it."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(_PROGRAMS.with_name(program)), *arguments]
@@ -67,15 +77,6 @@ def test_a_restarted_database_loses_nothing(postgresql: PostgreSQL, tmp_path: Pa
     server = OwnServer(tmp_path, PREFECT_API_DATABASE_CONNECTION_URL=postgresql.url, **batches)
     server.start()
     try:
-        run = Flow(server, spec, "in_two_halves", 200)
-        assert run.receive() == "half"
-        postgresql.stop()
-        run.child.send("go on, without a database")
-        assert run.receive() == "whole"
-        postgresql.start()
-        run.child.send("end")
-        assert run.receive() == {"completed": 200}
-        run.end()
-        assert server.states(run.flow_run_id) == {"Completed": 200}
+        check_both_halves(server, spec, postgresql.away())
     finally:
         server.stop()

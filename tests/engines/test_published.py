@@ -5,42 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from prefect_anyrunner._provisioning.child import Child
 from tests.engines.own_server import OwnServer
-
-LONG = 200.0
-"""Seconds in which a busy machine gets everything done."""
-SLOW = pytest.mark.slow
-RUNNERS = [
-    "thread://",
-    pytest.param("process://?max_workers=2", marks=SLOW),
-    pytest.param("dask://?n_workers=2", marks=[SLOW, pytest.mark.dask]),
-    pytest.param("ray://?num_cpus=2", marks=[SLOW, pytest.mark.ray]),
-]
-
-
-class Flow:
-    """A flow run in a process of its own."""
-
-    def __init__(self, server: OwnServer, spec: str, name: str, argument: Any, **environment: str) -> None:
-        self.child = Child("tests.engines.published_flow", {**server.environment, **environment})
-        self.child.send((spec, name, argument))
-        self.flow_run_id: str = self.receive()
-
-    def receive(self) -> Any:
-        return self.child.receive(LONG)
-
-    def end(self) -> list[str]:
-        """Wait until the process has ended and return what it printed."""
-        assert self.child.wait(LONG) == 0, self.child.tail(50)
-        printed = self.child.tail(1000)
-        self.child.stop()
-        return printed
+from tests.engines.published import LONG, RUNNERS, SLOW, Flow, check_both_halves
 
 
 @pytest.mark.parametrize("spec", RUNNERS)
@@ -61,45 +33,24 @@ def test_ends_of_nested_runs_are_there_too(own_server: OwnServer, spec: str) -> 
 
 @pytest.mark.parametrize("spec", RUNNERS)
 def test_a_killed_server_that_comes_back_gets_what_it_lost(own_server: OwnServer, spec: str) -> None:
-    run = Flow(own_server, spec, "in_two_halves", 200)
-    assert run.receive() == "half"
-    own_server.kill()
-    run.child.send("go on, without a server")
-    assert run.receive() == "whole"
-    own_server.start()
-    run.child.send("end")
-    assert run.receive() == {"completed": 200}
-    run.end()
-    assert own_server.states(run.flow_run_id) == {"Completed": 200}
+    check_both_halves(own_server, spec, own_server.away())
 
 
 @pytest.mark.parametrize("spec", RUNNERS)
 def test_a_server_that_stands_still_loses_nothing(own_server: OwnServer, spec: str) -> None:
-    run = Flow(own_server, spec, "in_two_halves", 200)
-    assert run.receive() == "half"
-    own_server.pause()
-    run.child.send("go on, while the server stands still")
-    assert run.receive() == "whole"
-    own_server.go_on()
-    run.child.send("end")
-    assert run.receive() == {"completed": 200}
-    run.end()
-    assert own_server.states(run.flow_run_id) == {"Completed": 200}
+    check_both_halves(own_server, spec, own_server.standing_still())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", RUNNERS)
 def test_a_server_that_answers_503_for_a_while_gets_the_rest_later(own_server: OwnServer, spec: str) -> None:
-    run = Flow(own_server, spec, "in_two_halves", 200)
-    assert run.receive() == "half"
-    with own_server.unavailable() as refused:
-        run.child.send("go on, while the server refuses everything")
-        assert run.receive() == "whole"
-        assert refused.wait(LONG)
-    run.child.send("end")
-    assert run.receive() == {"completed": 200}
-    run.end()
-    assert own_server.states(run.flow_run_id) == {"Completed": 200}
+    @contextmanager
+    def refusing() -> Iterator[None]:
+        with own_server.unavailable() as refused:
+            yield
+            assert refused.wait(LONG)
+
+    check_both_halves(own_server, spec, refusing())
 
 
 def test_what_the_api_did_not_record_is_in_a_file_that_can_be_sent(own_server: OwnServer) -> None:
